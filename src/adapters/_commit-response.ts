@@ -1,0 +1,90 @@
+import type { HeaderLine } from '../answer.ts'
+import type { Context } from '../context.ts'
+import { runIn } from '../context.ts'
+import { stateOf } from '../session/session.ts'
+import type { Sessions } from '../sessions.ts'
+import { isUnavailable, putHeaders, UNAVAILABLE } from './_middleware.ts'
+
+/**
+ * Commits a context's session with the status of its response, and puts its headers there. The body passes through unread.
+ * @returns the answer to give: the response, or a copy of it; another one, 503, when the store fails
+ * @throws SessionError for what only the application can mend, a value that is too large say
+ */
+export async function commitResponse<T extends object>(
+  sessions: Sessions<T>,
+  context: Context<T, any>,
+  response: Response,
+): Promise<Response> {
+  const { session } = context
+  if (isSealed(response)) {
+    // The network error of Response.error() has the status 0.
+    await commitWithoutHeaders(sessions, context, response.status || 500)
+    return response
+  }
+  try {
+    const committed = runIn(context, () => sessions.commitNow(session, response.status))
+    const { headers } = committed instanceof Promise ? await committed : committed
+    return withHeaders(response, headers)
+  } catch (error) {
+    // Nobody will read it now; what feeds it must not wait for that.
+    response.body?.cancel(error).catch(ignore)
+    if (isUnavailable(error)) return unavailable()
+    throw error
+  }
+}
+
+/**
+ * Commits a session whose answer somebody else makes, as when an error leaves the handler: no cookie can be set. What needs one is
+ * dropped, or a rotation would leave the visitor with a cookie to what is no longer there.
+ * @param status of that answer
+ */
+export async function commitWithoutHeaders<T extends object>(
+  sessions: Sessions<T>,
+  context: Context<T, any>,
+  status: number,
+): Promise<void> {
+  const { session } = context
+  const state = stateOf(session)
+  state.headersSent = true
+  if (state.standing.kind === 'new') return
+  if (state.rotation !== null) state.discard()
+  await runIn(context, () => sessions.commitNow(session, status))
+}
+
+/** The response to a request whose session the store could not give, or keep. */
+export function unavailable(): Response {
+  const { status, headers, body } = UNAVAILABLE
+  return new Response(body, { status, headers })
+}
+
+function withHeaders(response: Response, lines: readonly HeaderLine[]): Response {
+  // One response may answer many requests, if it has no body say; a cookie put on it would go to every visitor after this one.
+  const isPersonal = lines.some(([name]) => name === 'Set-Cookie')
+  if (isPersonal && response.status >= 200) return copyWith(response, lines)
+  try {
+    putHeaders(lines, response.headers)
+    return response
+  } catch {
+    // Those of Response.redirect() and of fetched responses are immutable (Fetch 5.1).
+    return copyWith(response, lines)
+  }
+}
+
+function copyWith(response: Response, lines: readonly HeaderLine[]): Response {
+  const copy = new Response(response.body, response)
+  putHeaders(lines, copy.headers)
+  return copy
+}
+
+/** Whether no header can be put on a response, nor on a copy: only 200 to 599 can be copied (Fetch 6.4), not a runtime's own WebSocket handshake. */
+function isSealed({ status, headers }: Response): boolean {
+  if (status >= 200) return false
+  try {
+    headers.delete('holdfast')
+    return false
+  } catch {
+    return true
+  }
+}
+
+const ignore = (): void => {}

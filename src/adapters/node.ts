@@ -1,0 +1,139 @@
+import type { IncomingMessage } from 'node:http'
+import type { Http2ServerRequest } from 'node:http2'
+
+import type { HeaderLine } from '../answer.ts'
+import { attach, Context, runIn } from '../context.ts'
+import type { NodeRequest } from '../cookie/connection.ts'
+import type { SessionsOptions } from '../options.ts'
+import type { Session } from '../session/session.ts'
+import { stateOf } from '../session/session.ts'
+import type { Sessions } from '../sessions.ts'
+import type { HeaderHook, NodeResponse } from './_hold-response.ts'
+import { holdResponse, isHeldFor } from './_hold-response.ts'
+import type { MiddlewareOptions } from './_middleware.ts'
+import { managerOf } from './_middleware.ts'
+
+export { getSession } from '../context.ts'
+export type { NodeResponse } from './_hold-response.ts'
+
+/** Options of {@link sessionMiddleware}. */
+export interface NodeMiddlewareOptions<
+  R = IncomingMessage | Http2ServerRequest,
+> extends MiddlewareOptions<R> {
+  /** Told of a session that could not be committed, a value that JSON cannot hold say, where the visitor is told 500. Default: `console.error`. */
+  onError?: (error: unknown, request: R) => void
+}
+
+/** Connect's kind of middleware. */
+export type NodeMiddleware<R = IncomingMessage | Http2ServerRequest> = (
+  request: R,
+  response: NodeResponse,
+  next: (error?: unknown) => void,
+) => void | Promise<void>
+
+/**
+ * Sessions for `node:http`, its HTTP/2 sibling, and whatever takes `(req, res, next)`. Handlers below get theirs by
+ * {@link getSession}, or as `Context.current()`.
+ *
+ * The answer is held until the session is committed: before its first byte, with the status it has then. A store that cannot give the
+ * session calls `next` with the error, whose `status` is 503; one that cannot keep it answers 503 in the handler's place.
+ *
+ * Without a cookie, `next` is called at once; otherwise when the store has answered. What `next` returns is handed on.
+ *
+ * @param sessions the manager that `createSessions` made, or its options
+ * @example
+ * const withSession = sessionMiddleware(createSessions<{ visits: number }>())
+ *
+ * createServer((req, res) =>
+ *   withSession(req, res, (error) => {
+ *     if (error) return res.writeHead(503).end()
+ *     res.end(`Visit ${getSession<{ visits: number }>(req).update('visits', (n = 0) => n + 1)}`)
+ *   }))
+ */
+export function sessionMiddleware<
+  T extends object = Record<string, unknown>,
+  R extends NodeRequest = IncomingMessage | Http2ServerRequest,
+>(sessions: Sessions<T> | SessionsOptions = {}, options: NodeMiddlewareOptions<R> = {}): NodeMiddleware<R> {
+  const manager = managerOf<T>(sessions)
+  const { skip, onError = logError } = options
+
+  function enter(session: Session<T>, request: R, response: NodeResponse, next: () => void): void {
+    const context = new Context({ sessions: manager, request, session })
+    attach(request, manager, context)
+    if (response.headersSent) stateOf(session).headersSent = true
+    else holdResponse(response, new SessionHook(manager, context, request, onError))
+    return runIn(context, next)
+  }
+
+  async function enterLater(
+    opened: Promise<Session<T>>,
+    request: R,
+    response: NodeResponse,
+    next: (error?: unknown) => void,
+  ): Promise<void> {
+    let session: Session<T>
+    try {
+      session = await opened
+    } catch (error) {
+      return uncaught(next, error)
+    }
+    return uncaught(enter, session, request, response, next)
+  }
+
+  return (request, response, next) => {
+    // Mounted further out already, it is that session which counts: a second one would send a second cookie of the name.
+    if (skip?.(request) === true || isHeldFor(response, manager)) return next()
+    const opened = manager.openNow(request)
+    return opened instanceof Promise
+      ? enterLater(opened, request, response, next)
+      : enter(opened, request, response, next)
+  }
+}
+
+/** Commits a request's session, the one that its context holds by then. */
+class SessionHook<T extends object, R> implements HeaderHook {
+  readonly owner: Sessions<T>
+  readonly #context: Context<T, R>
+  readonly #request: R
+  readonly #onError: (error: unknown, request: R) => void
+
+  constructor(
+    sessions: Sessions<T>,
+    context: Context<T, R>,
+    request: R,
+    onError: (error: unknown, request: R) => void,
+  ) {
+    this.owner = sessions
+    this.#context = context
+    this.#request = request
+    this.#onError = onError
+  }
+
+  beforeHeaders(status: number): readonly HeaderLine[] | Promise<readonly HeaderLine[]> {
+    const committed = this.owner.commitNow(this.#context.session, status)
+    return committed instanceof Promise ? committed.then(({ headers }) => headers) : committed.headers
+  }
+
+  report(error: unknown): void {
+    process.nextTick(this.#onError, error, this.#request)
+  }
+}
+
+/**
+ * What `next` throws is nobody's to catch here, as with any callback that is called late. As a rejection, Express would answer it by
+ * calling `next` again.
+ */
+function uncaught<A extends unknown[]>(call: (...args: A) => void, ...args: A): void {
+  try {
+    return call(...args)
+  } catch (error) {
+    process.nextTick(() => {
+      throw error
+    })
+  }
+}
+
+function logError(error: unknown): void {
+  // oxlint-disable-next-line no-console -- a failure of the server's own, and not a warning
+  console.error(error)
+}

@@ -1,0 +1,171 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+
+import { SessionError } from './errors.ts'
+import { Session, stateOf } from './session/session.ts'
+import type { Sessions } from './sessions.ts'
+
+/** What a {@link Context} is made of; any of it may be left out. */
+export interface ContextOptions<T extends object, R> {
+  /** The manager that opens and commits its sessions. */
+  sessions?: Sessions<T> | undefined
+  /** The request, or socket, that it carries. */
+  request?: R | undefined
+  /** The session, where it has been opened. */
+  session?: Session<T> | undefined
+}
+
+/**
+ * One request, or one socket, and its session: what a page or a callback is handed.
+ *
+ * @typeParam T the shape of the session's data
+ * @typeParam R the kind of request
+ */
+export class Context<T extends object = Record<string, unknown>, R = unknown> {
+  readonly #sessions: Sessions<T> | undefined
+  readonly #request: R | undefined
+  #session: Session<T> | undefined
+  #ending: AbortController | undefined
+
+  constructor(options: ContextOptions<T, R> = {}) {
+    this.#sessions = options.sessions
+    this.#request = options.request
+    this.#session = options.session
+  }
+
+  /** The context that the running code is below, in a page's handler or a callback; undefined outside of any. */
+  static current<T extends object = Record<string, unknown>>(): Context<T> | undefined {
+    return running.getStore() as Context<T> | undefined
+  }
+
+  get request(): R | undefined {
+    return this.#request
+  }
+
+  /**
+   * The session. What stands here at the end of the request is what is committed. A context with no request
+   * behind it has an empty session of its own.
+   * @throws SessionError `ERR_SESSION_NO_MIDDLEWARE` when there is a request whose session nobody has opened
+   */
+  get session(): Session<T> {
+    if (this.#session !== undefined) return this.#session
+    if (this.#request !== undefined)
+      throw new SessionError(
+        'ERR_SESSION_NO_MIDDLEWARE',
+        "This context's session has not been opened: await sessions.open(request) and pass it on, or let a middleware do it.",
+      )
+    return (this.session = new Session<T>())
+  }
+
+  set session(session: Session<T>) {
+    this.#session = session
+    if (this.#ending !== undefined) abortAtEnd(session, this.#ending)
+  }
+
+  /** Aborts when the session is found to have ended: destroyed here, or gone when a callback or a commit looks for it. */
+  get signal(): AbortSignal {
+    return this.#endingNow().signal
+  }
+
+  /**
+   * Wraps an event handler, for a timer, a queue job or a socket's message. Each call gets a context of its own, with the session freshly
+   * read from the store, and commits it when the handler is done: later pages see what it wrote, and it sees what they wrote. A handler that
+   * throws saves nothing, and the error goes to its caller. No cookie can be set from there, so a session that was never saved, and
+   * `rotate` and `signIn`, throw `ERR_SESSION_HEADERS_SENT`.
+   */
+  callback<A extends unknown[], V>(
+    handler: (context: Context<T, R>, ...args: A) => V | Promise<V>,
+  ): (...args: A) => Promise<V> {
+    return async (...args) => {
+      const sessions = this.#sessions
+      if (sessions === undefined) return runIn(this, () => handler(this, ...args))
+      const session = await sessions.reopen(this.session)
+      const context = new Context<T, R>({ sessions, request: this.#request, session })
+      abortAtEnd(session, this.#endingNow())
+      const value = await runIn(context, () => handler(context, ...args))
+      const { session: last } = context
+      if (!last.isNew) await sessions.commit(last)
+      else if (last.isModified)
+        throw new SessionError(
+          'ERR_SESSION_HEADERS_SENT',
+          'A new session cannot be saved from a callback: no answer follows that could carry its cookie.',
+        )
+      return value
+    }
+  }
+
+  #endingNow(): AbortController {
+    if (this.#ending === undefined) {
+      this.#ending = new AbortController()
+      if (this.#session !== undefined) abortAtEnd(this.#session, this.#ending)
+    }
+    return this.#ending
+  }
+}
+
+/** Runs a function, and all that it calls and awaits, below a context. */
+export function runIn<V>(context: Context<never, never> | Context<any, any>, run: () => V): V {
+  return running.run(context as Context, run)
+}
+
+const running = new AsyncLocalStorage<Context>()
+
+const ENDED = 'The session has ended.'
+
+function abortAtEnd<T extends object>(session: Session<T>, ending: AbortController): void {
+  const state = stateOf(session)
+  const { standing, onEnd } = state
+  if (standing.kind === 'ended' || standing.kind === 'destroyed') ending.abort(ENDED)
+  else
+    state.onEnd = () => {
+      onEnd?.()
+      ending.abort(ENDED)
+    }
+}
+
+/** Hangs a context on the request that it carries, for {@link getSession}. */
+export function attach<T extends object>(
+  request: object,
+  sessions: Sessions<T>,
+  context: Context<T, any>,
+): void {
+  const holder = request as Holder
+  holder[CONTEXTS] = { sessions, context, outer: holder[CONTEXTS] }
+}
+
+/** Finds the context hung on a request: the one of `sessions`, or the innermost. */
+export function contextOf<T extends object>(request: object, sessions?: Sessions<T>): Context<T, any> {
+  for (let hung = (request as Holder)[CONTEXTS]; hung !== undefined; hung = hung.outer)
+    if (sessions === undefined || hung.sessions === sessions) return hung.context
+  throw new SessionError(
+    'ERR_SESSION_NO_MIDDLEWARE',
+    sessions === undefined
+      ? 'This request has no session: put sessionMiddleware(…) before the handler that asks for it.'
+      : 'This request has no session of these sessions: put their sessionMiddleware(…) before the handler that asks for it.',
+  )
+}
+
+/**
+ * The session of a request, or of a context.
+ * @param source the request that a `sessionMiddleware` has seen, or a `Context`
+ * @param sessions whose session, where an application has several managers. Default: of the middleware nearest to the handler
+ * @throws SessionError `ERR_SESSION_NO_MIDDLEWARE` when no middleware has opened one
+ */
+export function getSession<T extends object = Record<string, unknown>>(
+  source: object,
+  sessions?: Sessions<T>,
+): Session<T> {
+  return source instanceof Context ? source.session : contextOf(source, sessions).session
+}
+
+/** Contexts by request, as a property: it goes with the request, and a WeakMap costs every request more. */
+const CONTEXTS = Symbol('holdfast.contexts')
+
+interface Hung {
+  readonly sessions: Sessions<any>
+  readonly context: Context<any, any>
+  readonly outer: Hung | undefined
+}
+
+interface Holder {
+  [CONTEXTS]?: Hung | undefined
+}

@@ -1,0 +1,87 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+
+import type { Clock } from '../clock.ts'
+import { instantBy } from '../clock.ts'
+
+/**
+ * Ends waits that take too long. One coarse watch looks over all of them: a timer for each would cost
+ * more than the store operation it guards.
+ */
+export class Deadlines {
+  readonly #clock: Clock
+  readonly #waits = new Set<Wait>()
+  #watching = false
+  #unsettled = 0
+  #silentSince = Infinity
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** How much work has not settled, whether anybody still waits for it or not. */
+  get unsettled(): number {
+    return this.#unsettled
+  }
+
+  /** Since when all work has waited without any of it settling, by {@link instantBy}; Infinity where none waits. */
+  get silentSince(): number {
+    return this.#silentSince
+  }
+
+  /**
+   * Waits for `work`, but not past `until`, nor more than {@link TICK} ms longer. The work itself goes on: what stores are built on cannot
+   * take back a command that was sent, and an AbortSignal for each would cost every call what only one in a million uses.
+   * @param until by {@link instantBy}
+   * @param late makes the error to reject with
+   */
+  within<R>(work: Promise<R>, until: number, late: () => Error): Promise<R> {
+    this.#unsettled++
+    if (this.#silentSince === Infinity) this.#silentSince = instantBy(this.#clock)
+    return new Promise((resolve, reject) => {
+      const wait = { until, expire: () => reject(late()) }
+      this.#waits.add(wait)
+      work.then(
+        (value) => {
+          this.#settle(wait)
+          resolve(value)
+        },
+        (error: unknown) => {
+          this.#settle(wait)
+          reject(error)
+        },
+      )
+      if (!this.#watching) void this.#watch()
+    })
+  }
+
+  #settle(wait: Wait): void {
+    this.#waits.delete(wait)
+    this.#unsettled--
+    this.#silentSince = this.#unsettled === 0 ? Infinity : instantBy(this.#clock)
+  }
+
+  async #watch(): Promise<void> {
+    this.#watching = true
+    while (this.#waits.size > 0) {
+      await this.#clock.sleep(TICK)
+      const now = instantBy(this.#clock)
+      const late = [...this.#waits].filter(({ until }) => now >= until)
+      if (late.length > 0) void this.#expire(late)
+    }
+    this.#watching = false
+  }
+
+  async #expire(late: readonly Wait[]): Promise<void> {
+    // Where the event loop stood still, the answers have come in time, and are still to be read.
+    await nextTurn()
+    for (const wait of late) if (this.#waits.delete(wait)) wait.expire()
+  }
+}
+
+interface Wait {
+  readonly until: number
+  readonly expire: () => void
+}
+
+/** Milliseconds between two looks. */
+const TICK = 50

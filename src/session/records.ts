@@ -1,0 +1,238 @@
+import { randomBytes } from 'node:crypto'
+
+import type { Clock } from '../clock.ts'
+import { instantBy } from '../clock.ts'
+import { SessionError } from '../errors.ts'
+import { publish } from '../events.ts'
+import type { SessionDataInit } from '../stores/session-data.ts'
+import { SessionData, stringifyData } from '../stores/session-data.ts'
+import type { Mark, SessionStore } from '../stores/store.ts'
+import { isMark } from '../stores/store.ts'
+import type { Draft } from './change-log.ts'
+import type { ExpiryReason, Lifetimes } from './expiry.ts'
+import { expiryReason, storeTtl } from './expiry.ts'
+import type { Limits } from './limits.ts'
+import { checkSize } from './size.ts'
+import { StoreCalls } from './store-calls.ts'
+
+/** What a look-up in the store came to. */
+export type Found =
+  | { readonly kind: 'live'; readonly record: SessionData }
+  | { readonly kind: 'ended'; readonly mark: Mark }
+  | { readonly kind: 'expired'; readonly reason: ExpiryReason }
+  | { readonly kind: 'missing' | 'unreadable' }
+
+export interface RecordsOptions extends Limits {
+  readonly store: SessionStore
+  readonly clock: Clock
+  readonly lifetimes: Lifetimes
+}
+
+/**
+ * One store's records as the protocol sees them: what has run out is not there, what is written gets a version of its own,
+ * and a reply that never came is settled by reading again. `until` is a deadline, by {@link instantBy}.
+ */
+export class Records {
+  readonly calls: StoreCalls
+  readonly clock: Clock
+  readonly lifetimes: Lifetimes
+  readonly limits: Limits
+  #versionPrefix = ''
+  #versions = 0
+
+  constructor(options: RecordsOptions) {
+    this.calls = new StoreCalls(options.store, options.clock)
+    this.clock = options.clock
+    this.lifetimes = options.lifetimes
+    this.limits = options
+  }
+
+  /** The deadline of what begins now. */
+  until(): number {
+    return instantBy(this.clock) + this.limits.storeTimeout
+  }
+
+  /** Looks an id up, in one round trip. A record that cannot be read is told of, and counts as none. */
+  async find(id: string, until: number): Promise<Found> {
+    let found
+    try {
+      found = await this.calls.load(id, until)
+    } catch (error) {
+      if (!isUnreadable(error)) throw error
+      publish({ kind: 'rejected', reason: 'unreadable', id })
+      return UNREADABLE
+    }
+    if (found === null) return MISSING
+    if (isMark(found)) return { kind: 'ended', mark: found }
+    const reason = this.expiryReason(found)
+    if (reason !== null) return { kind: 'expired', reason }
+    // The id that was looked up is the session's, whatever id a store's payload brings along.
+    const record = found.id === id ? found : new SessionData({ ...found, id, data: found.json })
+    return { kind: 'live', record }
+  }
+
+  /** What has become of a record since it was read: nothing, or, where it has run out by what was read, what the store says. */
+  async present(record: SessionData, until: number): Promise<Found> {
+    return this.expiryReason(record) === null ? { kind: 'live', record } : this.find(record.id, until)
+  }
+
+  /** Why a record is over; null while it lives. */
+  expiryReason(record: SessionData): ExpiryReason | null {
+    return expiryReason(record, this.lifetimes, this.clock.now())
+  }
+
+  /** What is left for a record in its store, in seconds. */
+  ttl(record: SessionData): number {
+    return storeTtl(record, this.lifetimes, this.clock.now())
+  }
+
+  /**
+   * Makes a record of what was written, with a version of its own.
+   * @throws SessionError `ERR_SESSION_TOO_LARGE`
+   */
+  compose(written: Draft | Written, rest: SessionDataInit): SessionData {
+    const json = 'json' in written ? written.json : stringifyData(written.data)
+    checkSize(json, this.limits.maxSessionBytes)
+    return new SessionData({
+      ...rest,
+      data: json,
+      flash: [...written.flash],
+      expiresAt: written.expiresAt,
+      version: this.#newVersion(),
+    })
+  }
+
+  /**
+   * Creates a record under a new id that no one else knows of.
+   * @param ttl seconds. Default: all that is left for it
+   */
+  async create(record: SessionData, until: number, ttl: number = this.ttl(record)): Promise<void> {
+    if (await this.#settle(record, until, () => this.calls.create(record.id, record, ttl, until))) return
+    throw new SessionError(
+      'ERR_SESSION_CONFLICT',
+      'The store says that a new, random id is taken. Does its create keep the contract?',
+    )
+  }
+
+  /**
+   * Writes `next` over a record that no one else knows of yet; or anew, where that one's time, which was its base's, has run out.
+   * @param ttl seconds, where not less is left for it
+   */
+  async rewrite(record: SessionData, next: SessionData, ttl: number, until: number): Promise<SessionData> {
+    const time = Math.min(ttl, this.ttl(next))
+    const replace = (): Promise<boolean> => this.calls.replace(next.id, next, record.version, time, until)
+    if (!(await this.#settle(next, until, replace))) await this.create(next, until, time)
+    return next
+  }
+
+  /** Gives a record its full time to live. False when it has been ended. */
+  async keep(record: SessionData, until: number): Promise<boolean> {
+    for (let losses = 0; ; losses++) {
+      try {
+        return await this.calls.touch(record.id, this.ttl(record), record.version, until)
+      } catch (error) {
+        if (losses === MAX_LOST) throw error
+      }
+    }
+  }
+
+  /**
+   * Ends `id` and, along the marks of rotations under the same user, what it has become.
+   * @returns whether this call ended it; false when it was over already
+   */
+  async end(id: string, until: number): Promise<boolean> {
+    let losses = 0
+    for (;;) {
+      let isRefused = false
+      try {
+        if (await this.calls.end(id, DESTROYED, undefined, until)) break
+        isRefused = true
+      } catch (error) {
+        if (++losses > MAX_LOST) throw error
+      }
+      const found = await this.calls.load(id, until)
+      if (found === null) return losses > 0
+      if (isMark(found)) {
+        if (losses > 0 && found.reason === 'destroyed') break
+        const successor = successorUnder(found)
+        if (successor === null) return false
+        id = successor
+      } else if (isRefused)
+        throw new SessionError(
+          'ERR_SESSION_CONFLICT',
+          'The store would not end the session. Does its end keep the contract?',
+        )
+    }
+    publish({ kind: 'destroyed', id })
+    return true
+  }
+
+  /**
+   * Waits a little, and randomly so, before going against other processes again.
+   * @throws SessionError `ERR_SESSION_CONFLICT` when the deadline has passed
+   */
+  async backOff(tries: number, until: number): Promise<void> {
+    if (tries > 0) await this.clock.sleep(Math.random() * Math.min(2 ** tries, MAX_BACK_OFF))
+    if (instantBy(this.clock) >= until)
+      throw new SessionError(
+        'ERR_SESSION_CONFLICT',
+        'Other processes kept writing this session until storeTimeout had passed. Nothing was saved; try again.',
+      )
+  }
+
+  /** Writes a record that no one else knows of. @returns false when the write was refused */
+  async #settle(record: SessionData, until: number, write: () => Promise<boolean>): Promise<boolean> {
+    for (let losses = 0; ; losses++) {
+      let isRefused = false
+      try {
+        if (await write()) return true
+        isRefused = true
+      } catch (error) {
+        if (losses === MAX_LOST) throw error
+      }
+      // A refusal may answer a command that the client sent again after reconnecting, and that was applied the first time.
+      const found = await this.find(record.id, until)
+      if (found.kind === 'live' && found.record.version === record.version) return true
+      if (isRefused || found.kind === 'ended') return false
+    }
+  }
+
+  /** A version that no other write has: of this process by the counter, of others by the prefix. */
+  #newVersion(): string {
+    // Not at construction: Workers allow no random bytes in global scope.
+    if (this.#versionPrefix === '') this.#versionPrefix = randomBytes(9).toString('base64url')
+    return `${this.#versionPrefix}.${(this.#versions++).toString(36)}`
+  }
+}
+
+/** What a session holds, its data already in JSON. */
+export interface Written {
+  readonly json: string
+  readonly flash: readonly string[]
+  readonly expiresAt: number | null
+}
+
+/** How many replies may be lost before a commit gives up. */
+export const MAX_LOST = 2
+
+/** The mark that was found; null where there is none. */
+export function markOf(found: Found): Mark | null {
+  return found.kind === 'ended' ? found.mark : null
+}
+
+/** Whether an error says that a stored record cannot be read. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof SessionError && error.code === 'ERR_SESSION_RECORD'
+}
+
+/** The id that a session went on under, if under the same user. */
+export function successorUnder(mark: Mark): string | null {
+  return mark.sameUser ? mark.successor : null
+}
+
+/** Milliseconds. */
+const MAX_BACK_OFF = 32
+
+const MISSING: Found = { kind: 'missing' }
+const UNREADABLE: Found = { kind: 'unreadable' }
+const DESTROYED: Mark = { kind: 'mark', reason: 'destroyed', successor: null, sameUser: false }

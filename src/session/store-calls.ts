@@ -1,0 +1,119 @@
+import type { Clock } from '../clock.ts'
+import { instantBy } from '../clock.ts'
+import { SessionError } from '../errors.ts'
+import { publish } from '../events.ts'
+import type { SessionData } from '../stores/session-data.ts'
+import type { Mark, SessionStore } from '../stores/store.ts'
+import { Deadlines } from './deadlines.ts'
+
+/**
+ * A store as the core calls it: every call has a deadline, and every failure is a {@link SessionError}
+ * that names the operation. `until` is by {@link instantBy}.
+ *
+ * Clients queue commands while they are not connected, and a server that hangs is sent them all the same. So that these do not pile up for
+ * as long as an outage lasts, a store that answers nothing is asked no more once {@link MAX_UNSETTLED} calls wait there, but by one call
+ * a second, to see whether it is back.
+ */
+export class StoreCalls {
+  readonly #store: SessionStore
+  readonly #clock: Clock
+  readonly #deadlines: Deadlines
+  #triedAt = -Infinity
+
+  constructor(store: SessionStore, clock: Clock) {
+    this.#store = store
+    this.#clock = clock
+    this.#deadlines = new Deadlines(clock)
+  }
+
+  /** Waits until the clock knows the time: before that, nothing must be dated. */
+  async ready(until: number): Promise<void> {
+    const ready = this.#clock.ready?.() ?? null
+    if (ready !== null) await this.#call('connect', until, () => ready)
+  }
+
+  load(id: string, until: number): Promise<SessionData | Mark | null> {
+    return this.#call('load', until, () => this.#store.load(id))
+  }
+
+  create(id: string, data: SessionData, ttl: number, until: number): Promise<boolean> {
+    return this.#call('create', until, () => this.#store.create(id, data, ttl))
+  }
+
+  replace(
+    id: string,
+    data: SessionData,
+    expectedVersion: string,
+    ttl: number,
+    until: number,
+  ): Promise<boolean> {
+    return this.#call('replace', until, () => this.#store.replace(id, data, expectedVersion, ttl))
+  }
+
+  end(id: string, mark: Mark, expectedVersion: string | undefined, until: number): Promise<boolean> {
+    return this.#call('end', until, () => this.#store.end(id, mark, expectedVersion))
+  }
+
+  touch(id: string, ttl: number, expectedVersion: string, until: number): Promise<boolean> {
+    return this.#call('touch', until, () => this.#store.touch(id, ttl, expectedVersion))
+  }
+
+  async #call<R>(operation: string, until: number, step: () => Promise<R>): Promise<R> {
+    try {
+      const now = instantBy(this.#clock)
+      if (now >= until) throw tooLate(operation)
+      if (this.#isClogged(now)) throw clogged(operation)
+      return await this.#deadlines.within(step(), until, () => tooLate(operation))
+    } catch (error) {
+      const wrapped = wrap(operation, error)
+      if (wrapped.code !== 'ERR_SESSION_RECORD') publish({ kind: 'store-failure', operation, error: wrapped })
+      throw wrapped
+    }
+  }
+
+  /** Whether calls only pile up at the store: many wait, and none has been answered for a while. Lets one through now and then. */
+  #isClogged(now: number): boolean {
+    const { unsettled, silentSince } = this.#deadlines
+    if (unsettled < MAX_UNSETTLED || now - silentSince < SILENCE) return false
+    if (now - this.#triedAt < TRY_EVERY) return true
+    this.#triedAt = now
+    return false
+  }
+}
+
+/** How many calls may wait at a store that answers nothing. */
+const MAX_UNSETTLED = 1000
+
+/** Milliseconds without any answer: a store that is merely busy gives one in less. */
+const SILENCE = 250
+
+/** Milliseconds between two calls that try whether a store answers again. */
+const TRY_EVERY = 1000
+
+function tooLate(operation: string): SessionError {
+  return new SessionError(
+    'ERR_SESSION_TIMEOUT',
+    `The session store did not answer ${operation} within storeTimeout. Is it reachable, and not overloaded?`,
+    { operation },
+  )
+}
+
+function clogged(operation: string): SessionError {
+  return new SessionError(
+    'ERR_SESSION_STORE',
+    `The session store was not asked to ${operation}: ${MAX_UNSETTLED} calls wait for an answer already, and none comes. Is it reachable?`,
+    { operation },
+  )
+}
+
+function wrap(operation: string, error: unknown): SessionError {
+  if (error instanceof SessionError) return error
+  return new SessionError(
+    'ERR_SESSION_STORE',
+    `The session store failed at ${operation}; the cause says why.`,
+    {
+      operation,
+      cause: error,
+    },
+  )
+}

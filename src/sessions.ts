@@ -1,0 +1,207 @@
+import type { Commit, Form, Outcome } from './answer.ts'
+import { answer, explainFailure } from './answer.ts'
+import type { Clock } from './clock.ts'
+import type { CookieAttributes } from './cookie/attributes.ts'
+import type { CookieSource } from './cookie/connection.ts'
+import { cookieHeaderOf, takesSecureCookies } from './cookie/connection.ts'
+import { readCookie } from './cookie/read.ts'
+import { createTokenSource } from './cookie/token.ts'
+import { SessionError } from './errors.ts'
+import { publish } from './events.ts'
+import type { OnOutage } from './lookup.ts'
+import { decodeAll, lookUp } from './lookup.ts'
+import type { SessionsOptions } from './options.ts'
+import { resolveOptions } from './options.ts'
+import { Committer } from './session/commit.ts'
+import type { Session } from './session/session.ts'
+import { sessionOf, stateOf } from './session/session.ts'
+import type { Identity, Lookup, Standing } from './session/state.ts'
+import { SessionState } from './session/state.ts'
+import type { SessionStore } from './stores/store.ts'
+
+/**
+ * Makes the manager of an application's sessions. `createSessions()` alone works: sessions in memory, under a safe cookie.
+ * @typeParam T the shape of the sessions' data
+ * @throws SessionError `ERR_SESSION_OPTION` for an option that is wrong or contradicts another, with the rule's name
+ */
+export function createSessions<T extends object = Record<string, unknown>>(
+  options: SessionsOptions = {},
+): Sessions<T> {
+  return new Sessions<T>(options)
+}
+
+/** Opens sessions from requests and commits them to answers. Everything an adapter needs is here. */
+export class Sessions<T extends object = Record<string, unknown>> {
+  /** The cookie's attributes, defaults filled in. */
+  readonly cookie: CookieAttributes
+  readonly #store: SessionStore
+  readonly #clock: Clock
+  readonly #form: Form
+  readonly #committer: Committer
+  readonly #trustProxy: boolean
+  readonly #onOutage: OnOutage
+  #hasWarned = false
+  #closing: Promise<void> | null = null
+
+  constructor(options: SessionsOptions = {}) {
+    const { store, clock, lifetimes, limits, cookie, codec, trustProxy, onOutage } = resolveOptions(options)
+    this.cookie = cookie
+    this.#form = { cookie, codec, absolute: lifetimes.absolute, now: () => clock.now() }
+    this.#store = store
+    this.#clock = clock
+    this.#trustProxy = trustProxy
+    this.#onOutage = onOutage
+    this.#committer = new Committer({ store, clock, lifetimes, ...limits, mint: createTokenSource() })
+  }
+
+  /**
+   * Opens the session that a request's cookie leads to, or a new one. Asks the store once, and not at all without a cookie,
+   * or where a signature decides.
+   * @throws SessionError when the store fails; nothing that a browser sends makes it throw
+   */
+  async open(source: CookieSource): Promise<Session<T>> {
+    return this.openNow(source)
+  }
+
+  /**
+   * Carries a session's changes into the store and decides on its cookie. To be called once the answer's status is known,
+   * before its first byte leaves.
+   * @param answer its HTTP status: 500 and more saves no data, and signs nobody in
+   * @throws SessionError when the store fails; then answer 503, and leave the visitor's cookie alone
+   */
+  async commit(session: Session<T>, answer: { status?: number } = {}): Promise<Commit> {
+    return this.commitNow(session, answer.status ?? 200)
+  }
+
+  /**
+   * {@link open}, without a promise where nothing has to be waited for.
+   * @internal
+   */
+  openNow(source: CookieSource): Session<T> | Promise<Session<T>> {
+    const values = readCookie(cookieHeaderOf(source), this.cookie.name)
+    if (values.length === 0) return this.#session({ kind: 'new' }, null, 'none', source)
+    const candidates = decodeAll(this.#form.codec, values)
+    if (typeof candidates === 'string') return this.#session({ kind: 'new' }, null, candidates, source)
+    return lookUp(this.#committer, candidates, this.#onOutage).then(({ lookup, standing, credentials }) =>
+      this.#session(standing, credentials, lookup, source),
+    )
+  }
+
+  /**
+   * {@link commit}, without a promise where nothing has to be written.
+   * @internal
+   */
+  commitNow(session: Session<T>, status: number): Commit | Promise<Commit> {
+    const state = stateOf(session)
+    if (state.committer === null) state.takeIn(this.#committer)
+    else if (state.committer !== this.#committer)
+      throw new SessionError(
+        'ERR_SESSION_ARGUMENT',
+        'This session belongs to another store or manager: commit it there, or copy what it holds into a new Session().',
+      )
+    state.headersSent = true
+    // A save under way may yet fail, and give its changes back.
+    if (state.isBusy) return state.idle().then(() => this.commitNow(session, status))
+    const dropped = status >= 500 && state.discardOnError()
+    if (this.#isIdle(state)) return answer(state, this.#form, restingOutcome(state, dropped), 'nothing')
+    return this.#carry(state, dropped)
+  }
+
+  /**
+   * Reads a session from the store anew, for a callback that runs apart from the answer: no cookie can be set.
+   * @internal
+   */
+  async reopen(session: Session<T>): Promise<Session<T>> {
+    const { standing, identity, lookup } = stateOf(session)
+    const isKnown = (standing.kind === 'live' || standing.kind === 'outage') && identity !== null
+    const look = isKnown
+      ? await lookUp(this.#committer, [identity], this.#onOutage)
+      : { lookup, standing, credentials: identity }
+    // What was there before and is no longer has ended, also where its mark has gone by now.
+    const hasVanished = standing.kind === 'live' && isKnown && look.standing.kind === 'new'
+    const now: Standing = hasVanished ? { kind: 'ended', mark: null } : look.standing
+    const state = new SessionState(now, look.credentials, this.#committer)
+    state.lookup = look.lookup
+    state.headersSent = true
+    return sessionOf(state, this.#clock)
+  }
+
+  /**
+   * Waits for the commits under way, each of which has its deadline, and closes the store. Stop the server first, so that no more begin:
+   * `server.close(() => sessions.close())`; then nothing of Holdfast keeps the process alive. A client that the store was handed stays open.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#committer.drain().then(() => this.#store.close()))
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  #session(
+    standing: Standing,
+    credentials: Identity | null,
+    lookup: Lookup,
+    source: CookieSource,
+  ): Session<T> {
+    const state = new SessionState(standing, credentials, this.#committer)
+    state.lookup = lookup
+    if (this.cookie.secure) state.isCookieBlocked = () => !takesSecureCookies(source, this.#trustProxy)
+    return sessionOf(state, this.#clock)
+  }
+
+  /** Whether there is nothing to do for this session but to say so. */
+  #isIdle(state: SessionState): boolean {
+    const { kind } = state.standing
+    if (kind === 'destroyed' || kind === 'outage') return true
+    if (state.rotation !== null || !state.contents.isPristine) return false
+    return kind === 'new' ? !this.cookie.always : kind === 'ended' || !this.#committer.isTouchDue(state)
+  }
+
+  async #carry(state: SessionState, dropped: boolean): Promise<Commit> {
+    const committer = state.committer!
+    if (this.#isWithheld(state)) {
+      this.#warnWithheld()
+      state.discard()
+      return answer(state, this.#form, 'withheld', 'nothing')
+    }
+    try {
+      const { outcome, wrote } = await committer.save(state, this.cookie.always)
+      if (outcome !== 'unchanged') return answer(state, this.#form, outcome, wrote)
+      const touched = await committer.touch(state)
+      return answer(state, this.#form, restingOutcome(state, dropped), touched ? 'touched' : 'nothing')
+    } catch (error) {
+      explainFailure(state, error)
+      throw error
+    }
+  }
+
+  /** Whether what is to be saved calls for a cookie that the browser would not take. */
+  #isWithheld(state: SessionState): boolean {
+    const { standing, rotation, contents } = state
+    if (state.isCookieBlocked?.() !== true) return false
+    if (standing.kind === 'new')
+      return rotation?.kind === 'sign-in' || this.cookie.always || contents.isModified
+    return rotation !== null && standing.kind !== 'destroyed'
+  }
+
+  #warnWithheld(): void {
+    publish({ kind: 'withheld', remedy: WITHHELD })
+    if (this.#hasWarned) return
+    this.#hasWarned = true
+    console.warn(`holdfast: ${WITHHELD}`)
+  }
+}
+
+const WITHHELD =
+  'A Secure cookie cannot be set over plain http, so the session was not saved. Serve https; behind a proxy that ends TLS, ' +
+  'have it send X-Forwarded-Proto and set trustProxy: true; on a development machine set NODE_ENV=development.'
+
+/** How a commit that carried nothing ended. */
+function restingOutcome(state: SessionState, dropped: boolean): Outcome {
+  const { kind } = state.standing
+  if (kind === 'destroyed') return 'destroyed'
+  if (kind === 'ended') return 'gone'
+  if (kind === 'outage') return 'failed'
+  return dropped ? 'discarded' : 'unchanged'
+}

@@ -1,0 +1,201 @@
+import type { Clock } from '../clock.ts'
+import { instantBy } from '../clock.ts'
+import { SessionError } from '../errors.ts'
+import { publish } from '../events.ts'
+
+/**
+ * A client of Redis or Valkey, known by its shape: ioredis or iovalkey (single, Sentinel, Cluster), or
+ * node-redis (single, pool, Sentinel, Cluster). It must read from masters, as all of them do unless told
+ * otherwise: a replica may still hold a session that has ended.
+ */
+export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisSentinel | NodeRedisCluster
+
+interface IoredisClient {
+  call(command: string, ...args: string[]): Promise<unknown>
+}
+
+interface NodeRedisClient {
+  readonly isReady?: boolean
+  sendCommand(args: string[], options?: object): Promise<unknown>
+}
+
+interface NodeRedisSentinel {
+  readonly isReady?: boolean
+  getMasterNode(): unknown
+  sendCommand(isReadonly: boolean, args: string[], options?: object): Promise<unknown>
+}
+
+interface NodeRedisCluster {
+  readonly isReady?: boolean
+  nodeClient(node: never): unknown
+  sendCommand(firstKey: string, isReadonly: boolean, args: string[], options?: object): Promise<unknown>
+}
+
+/** Redis, whatever client leads there: a command about one key goes in, its reply comes out. */
+export interface RedisConnection {
+  /**
+   * Sends one command; text in its reply is strings.
+   * @param key the one key that `args` speak of, by which a cluster finds the node
+   */
+  command(key: string, args: string[]): Promise<unknown>
+  /** Closes what was opened here. */
+  close(): Promise<void>
+}
+
+/** The connection behind a client that somebody else opened, and will close. */
+export function connectionOf(client: RedisClient): RedisConnection {
+  return { command: commandOf(client), close: () => Promise.resolve() }
+}
+
+function commandOf(client: RedisClient): RedisConnection['command'] {
+  if (has(client, 'call')) return (_key, args) => client.call(...(args as [string, ...string[]]))
+  if (has(client, 'nodeClient'))
+    return (key, args) => client.sendCommand(key, FROM_REPLICA, args, optionsFor(client))
+  if (has(client, 'getMasterNode'))
+    return (_key, args) => client.sendCommand(FROM_REPLICA, args, optionsFor(client))
+  if (has(client, 'sendCommand')) return (_key, args) => client.sendCommand(args, optionsFor(client))
+  throw new SessionError(
+    'ERR_SESSION_OPTION',
+    'The client is of no kind that RedisSessionStore knows: hand it one of node-redis, ioredis or iovalkey.',
+    { rule: 'redis-client' },
+  )
+}
+
+/** Whether a client has the method that tells its kind. */
+function has<K extends string>(
+  client: RedisClient,
+  method: K,
+): client is Extract<RedisClient, Record<K, unknown>> {
+  return typeof (client as Partial<Record<K, unknown>>)[method] === 'function'
+}
+
+/** node-redis's `isReadonly`, which lets a command go to a replica. */
+const FROM_REPLICA = false
+
+/**
+ * node-redis 6 gives each command an AbortSignal of 5 s, and drops it once the command is written: it guards
+ * the queue of a client that is not connected, and nothing else. Where the client is connected, it is saved.
+ */
+function optionsFor(client: { readonly isReady?: boolean }): object {
+  return client.isReady === false ? WAITING : READY
+}
+
+// The empty mapping sets aside one of the application's own, which might turn text into Buffers.
+const WAITING = { typeMapping: {} }
+const READY = { typeMapping: {}, timeout: 0 }
+
+/**
+ * A connection of the store's own: opened with node-redis at the first command, by one attempt that all commands
+ * share; when it fails they fail, and the next command tries again. Once open, it reconnects by itself until closed.
+ */
+export function connectionTo(url: string, clock: Clock): RedisConnection {
+  // Checked here, since the error of `new URL` would carry the url, and so the password.
+  if (!URL.canParse(url) || !PROTOCOLS.includes(new URL(url).protocol))
+    throw new SessionError(
+      'ERR_SESSION_OPTION',
+      'The url is none of Redis: it begins with redis:// or rediss://, or unix:// for a socket.',
+      { rule: 'redis-url' },
+    )
+  let opening: Promise<void> | undefined
+  let open: OwnConnection | undefined
+  let closing: Promise<void> | undefined
+  /** When the first command was sent since some last answer; Infinity where none waits. */
+  let silentSince = Infinity
+  const isSilent = (): boolean => instantBy(clock) - silentSince > MAX_SILENCE
+
+  const connect = async (): Promise<void> => {
+    try {
+      const next = await openClient(url, clock)
+      if (open !== undefined && !isSilent()) return next.drop()
+      // Whoever waits at the old one would wait in vain: the server has answered on the new one.
+      open?.drop()
+      open = next
+      silentSince = Infinity
+    } finally {
+      opening = undefined
+    }
+  }
+  return {
+    async command(key, args) {
+      if (closing !== undefined)
+        throw new SessionError('ERR_SESSION_STORE', 'The store is closed: its close() was called.')
+      if (open === undefined) await (opening ??= connect())
+      // A network that drops a connection may tell nobody, and TCP itself asks for a quarter of an hour: another one shows it.
+      else if (isSilent()) (opening ??= connect()).catch(ignore)
+      if (silentSince === Infinity) silentSince = instantBy(clock)
+      try {
+        return await open!.command(key, args)
+      } finally {
+        silentSince = Infinity
+      }
+    },
+    close: () =>
+      (closing ??= Promise.resolve(opening)
+        .catch(ignore)
+        .then(() => open?.close())),
+  }
+}
+
+/** Milliseconds without an answer after which it is tried whether the connection is to blame. */
+const MAX_SILENCE = 1000
+
+const PROTOCOLS: readonly string[] = ['redis:', 'rediss:', 'unix:']
+
+interface OwnConnection extends RedisConnection {
+  /** Ends it at once; what waits for an answer fails. */
+  drop(): void
+}
+
+async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
+  const { createClient } = await import('redis').catch((cause: unknown) => {
+    throw new SessionError(
+      'ERR_SESSION_NO_DRIVER',
+      'A RedisSessionStore with a url needs the package "redis": run `npm install redis`, or hand the store a client.',
+      { cause },
+    )
+  })
+  let connected = false
+  const client = createClient({
+    url,
+    // While the connection is lost a command fails at once, rather than being carried out when nobody waits for it.
+    disableOfflineQueue: true,
+    // Several processes that lost the same server do not come back all at once.
+    socket: { reconnectStrategy: () => connected && 200 + Math.random() * 200 },
+  })
+  // Without a listener, a lost connection would end the process.
+  client.on('error', (error: unknown) => publish({ kind: 'store-failure', operation: 'connect', error }))
+  const drop = (): void => client.destroy()
+  await within(CONNECT_TIMEOUT, client.connect(), clock).catch((error: unknown) => {
+    drop()
+    throw error
+  })
+  connected = true
+  return {
+    command: commandOf(client),
+    drop,
+    async close() {
+      // Waits for the replies under way, but a server that hangs must not hold up the end of the process.
+      await within(CLOSE_TIMEOUT, client.close(), clock).catch(ignore)
+      drop()
+    },
+  }
+}
+
+/** Milliseconds to connect in, greetings and all; and to answer what is under way at the end. */
+const CONNECT_TIMEOUT = 5000
+const CLOSE_TIMEOUT = 1000
+
+/** Waits for work, and fails where it takes too long. */
+async function within(ms: number, work: Promise<unknown>, clock: Clock): Promise<void> {
+  const waiting = new AbortController()
+  const late = clock.sleep(ms, waiting.signal).then(() => {
+    throw new SessionError('ERR_SESSION_TIMEOUT', `Redis did not answer within ${ms} ms.`)
+  })
+  try {
+    await Promise.race([work, late])
+  } finally {
+    waiting.abort()
+  }
+}
+
+const ignore = (): void => {}

@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest'
+
+import { ServerClock } from './_server-clock.ts'
+
+/** A machine whose clock is 16 minutes ahead, 500 ms after it was started. */
+function setUp() {
+  const machine = { day: 1_000_000 + 960_000, up: 500 }
+  const clock = new ServerClock({
+    now: () => machine.day,
+    monotonic: () => machine.up,
+    sleep: () => Promise.resolve(),
+  })
+  const pass = (ms: number): void => {
+    machine.day += ms
+    machine.up += ms
+  }
+  return { machine, clock, pass }
+}
+
+describe('the time', () => {
+  test("is the machine's until the server has told its own", () => {
+    const { clock, pass } = setUp()
+    expect(clock).toMatchObject({ isSet: false })
+    expect(clock.now()).toBe(1_960_000)
+    clock.set(1_000_000, 500)
+    expect(clock).toMatchObject({ isSet: true })
+    expect(clock.now()).toBe(1_000_000)
+    pass(7000)
+    expect(clock.now()).toBe(1_007_000)
+  })
+
+  test("does not follow the machine's clock when that is set", () => {
+    const { machine, clock, pass } = setUp()
+    clock.set(1_000_000, 500)
+    machine.day -= 2 * 960_000
+    pass(10)
+    expect(clock.now()).toBe(1_000_010)
+  })
+
+  test('was told half-way between the question and the answer', () => {
+    const { clock, pass } = setUp()
+    pass(40)
+    clock.set(1_000_020, 500)
+    expect(clock.now()).toBe(1_000_040)
+  })
+
+  test('is not taken from an answer that took long, where one is known', () => {
+    const { clock, pass } = setUp()
+    pass(3000)
+    clock.set(1_000_000, 500)
+    expect(clock.now()).toBe(1_001_500)
+    pass(3000)
+    clock.set(1_000_000, 3500)
+    expect(clock.now()).toBe(1_004_500)
+    pass(100)
+    clock.set(2_000_000, 6500)
+    expect(clock.now()).toBe(2_000_050)
+  })
+})

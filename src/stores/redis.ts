@@ -1,0 +1,260 @@
+import { createHash } from 'node:crypto'
+
+import { SessionError } from '../errors.ts'
+import { OptionsReader } from './_options.ts'
+import { readMark, readPayload, writeMark, writePayload } from './_payload.ts'
+import type { RedisClient, RedisConnection } from './_redis-client.ts'
+import { connectionOf, connectionTo } from './_redis-client.ts'
+import { RedisGreeting } from './_redis-greeting.ts'
+import { ServerClock } from './_server-clock.ts'
+import type { SessionData } from './session-data.ts'
+import { broken } from './session-data.ts'
+import type { Mark, SessionStoreOptions } from './store.ts'
+import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+
+export type { RedisClient } from './_redis-client.ts'
+
+/** Options of {@link RedisSessionStore}: a `client` or a `url`, one of them. */
+export type RedisSessionStoreOptions = RedisSettings & (WithClient | WithUrl)
+
+interface RedisSettings extends SessionStoreOptions {
+  /** What every key begins with; the session's id follows. Default `'holdfast:session:'` */
+  prefix?: string
+  /** How long a record lives that `set` is given no `ttl` for, in seconds. Default 3600 */
+  defaultTtl?: number
+}
+
+interface WithClient {
+  /** A client that you have connected, and will close. */
+  client: RedisClient
+  url?: undefined
+}
+
+interface WithUrl {
+  /** Where Redis is, as in `redis://user:password@host:6379/0`. The store connects by itself, with the package `redis`. */
+  url: string
+  client?: undefined
+}
+
+/**
+ * Keeps sessions in Redis or Valkey: a single server, Sentinel or Cluster. Every operation is one command about
+ * one key, and one atomic step. Expiry is Redis's own, by its own clock; and unless you give the store a `clock`, its time is Redis's too,
+ * asked for once a minute: application servers whose clocks are wrong, or set while they run, sign nobody out for it.
+ *
+ * Give Redis the `maxmemory-policy` `noeviction`: under any other, a full Redis signs visitors out. One that evicts any key is warned of.
+ *
+ * @example
+ * const store = new RedisSessionStore({ url: 'redis://localhost:6379' })
+ * @example
+ * import { Redis } from 'ioredis'
+ * const store = new RedisSessionStore({ client: new Redis() })
+ */
+export class RedisSessionStore extends SessionStore {
+  override readonly atomic: boolean = true
+  readonly #connection: RedisConnection
+  readonly #greeting: RedisGreeting
+  readonly #prefix: string
+  readonly #defaultTtl: number
+
+  /**
+   * Makes the store; a `url` is connected to at the first operation.
+   * @throws SessionError `ERR_SESSION_OPTION` when there is no client and no url, when there are both, or when it is none of Redis
+   */
+  constructor(options: RedisSessionStoreOptions) {
+    const reader = new OptionsReader('redis', options, OPTIONS)
+    super({ clock: new ServerClock(), ...options })
+    const { client = null, url = null, prefix = 'holdfast:session:' } = options
+    if ((client === null) === (url === null))
+      throw new SessionError(
+        'ERR_SESSION_OPTION',
+        'A RedisSessionStore takes either a client or a url: hand it one, and not both.',
+        { rule: 'redis-url-or-client' },
+      )
+    if (typeof prefix !== 'string') throw reader.refusal('prefix', 'must be a string')
+    this.#connection = url === null ? connectionOf(client!) : connectionTo(url, this.clock)
+    this.#greeting = new RedisGreeting(this.#connection, prefix, this.clock)
+    this.#prefix = prefix
+    this.#defaultTtl = reader.seconds('defaultTtl', DEFAULT_TTL)
+  }
+
+  async get(id: string): Promise<SessionData | null> {
+    const found = await this.load(id)
+    return isMark(found) ? null : found
+  }
+
+  async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
+    await this.#run(SET, id, fieldsOf(data, ttl))
+  }
+
+  delete(id: string): Promise<boolean> {
+    return this.#run(DELETE, id, [])
+  }
+
+  async exists(id: string): Promise<boolean> {
+    const key = this.#prefix + id
+    return isOne(await this.#send(key, ['HEXISTS', key, 'v']))
+  }
+
+  override async load(id: string): Promise<SessionData | Mark | null> {
+    const key = this.#prefix + id
+    return readFields(id, await this.#send(key, ['HMGET', key, 'v', 't', 'd', 'm']))
+  }
+
+  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
+    return this.#run(CREATE, id, fieldsOf(data, ttl))
+  }
+
+  override replace(id: string, data: SessionData, expectedVersion: string, ttl: number): Promise<boolean> {
+    return this.#run(REPLACE, id, [...fieldsOf(data, ttl), expectedVersion])
+  }
+
+  override end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
+    return this.#run(END, id, [milliseconds(MARK_SECONDS), writeMark(mark), ...given(expectedVersion)])
+  }
+
+  override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
+    return this.#run(TOUCH, id, [milliseconds(ttl), String(this.clock.now()), ...given(expectedVersion)])
+  }
+
+  /** Closes the connection that a `url` led to; a client that was handed in stays open. */
+  override async close(): Promise<void> {
+    // A command that waits for the greeting was asked for before.
+    await this.#greeting.settle()
+    await this.#connection.close()
+  }
+
+  async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
+    const key = this.#prefix + id
+    try {
+      return isOne(await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args]))
+    } catch (error) {
+      // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
+      return isOne(await this.#send(key, ['EVAL', script.source, '1', key, ...args]))
+    }
+  }
+
+  async #send(key: string, args: string[]): Promise<unknown> {
+    const greeting = this.#greeting.exchange()
+    if (greeting !== null) await greeting
+    try {
+      return await this.#connection.command(key, args)
+    } catch (error) {
+      throw explain(error)
+    }
+  }
+}
+
+const OPTIONS = ['client', 'url', 'prefix', 'defaultTtl', 'clock']
+
+/** A Lua script: Redis runs it as one step, and knows it by the hash of its text. */
+interface Script {
+  readonly source: string
+  readonly sha: string
+}
+
+function script(source: string): Script {
+  return { source, sha: createHash('sha1').update(source).digest('hex') }
+}
+
+/*
+ * KEYS[1] is the one hash of a session. A record has the fields `v` version, `t` touchedAt, `d` payload;
+ * a mark, under the same key, has `m` alone. Numbers stay the text they came as: Lua's are doubles, and would be rounded.
+ */
+
+/** Writes the record ARGV[2..4], to live for ARGV[1] milliseconds; to live for none is to be gone. */
+const WRITE = `
+if ARGV[1] == '0' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('HSET', KEYS[1], 'v', ARGV[2], 't', ARGV[3], 'd', ARGV[4])
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return 1`
+
+/** Writes whatever stood there: a mark, or another kind of value. */
+const SET = script(`
+redis.call('DEL', KEYS[1])${WRITE}`)
+
+/** Takes a free key only: neither a record nor a mark stands there. */
+const CREATE = script(`
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end${WRITE}`)
+
+/**
+ * Writes over the version ARGV[5] only; a missing one is no version, so that nothing is ever created.
+ * The writer may have read the record before the last touch: the later touchedAt stays.
+ */
+const REPLACE = script(`
+local version, touchedAt = unpack(redis.call('HMGET', KEYS[1], 'v', 't'))
+if version ~= ARGV[5] then return 0 end
+if (tonumber(touchedAt) or 0) > tonumber(ARGV[3]) then ARGV[3] = touchedAt end${WRITE}`)
+
+/**
+ * Puts the mark ARGV[2], for ARGV[1] milliseconds, in the place of the record (of version ARGV[3], where it is given).
+ * DEL comes first: nothing of the data stays; and Redis lets a script that has begun to write
+ * finish even when memory is full, so that a sign-out then still works.
+ */
+const END = script(`
+local version = redis.call('HGET', KEYS[1], 'v')
+if not version or (ARGV[3] and ARGV[3] ~= version) then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'm', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return 1`)
+
+/**
+ * Moves the time to live to ARGV[1] milliseconds and touchedAt to ARGV[2], each only forward
+ * (of version ARGV[3], where it is given). A record with no end stays so: it has the longest life there is.
+ */
+const TOUCH = script(`
+local version, touchedAt = unpack(redis.call('HMGET', KEYS[1], 'v', 't'))
+touchedAt = tonumber(touchedAt)
+if not version or not touchedAt or (ARGV[3] and ARGV[3] ~= version) then return 0 end
+local left = redis.call('PTTL', KEYS[1])
+if left >= 0 and left < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+if touchedAt < tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], 't', ARGV[2]) end
+return 1`)
+
+/** Removes whatever is not a mark; a record that cannot be read, too. */
+const DELETE = script(`
+if redis.call('HEXISTS', KEYS[1], 'm') == 1 then return 0 end
+return redis.call('DEL', KEYS[1])`)
+
+/** What {@link WRITE} takes. */
+function fieldsOf(record: SessionData, ttl: number): [string, string, string, string] {
+  return [milliseconds(ttl), record.version, String(record.touchedAt), writePayload(record)]
+}
+
+/** Seconds as the milliseconds that Redis takes; `'0'` for what has expired already. */
+function milliseconds(seconds: number): string {
+  return String(deadlineOf(seconds, 0))
+}
+
+function given(version: string | undefined): string[] {
+  return version === undefined ? [] : [version]
+}
+
+/** Some clients can be set to give numbers as strings. */
+function isOne(reply: unknown): boolean {
+  return Number(reply) === 1
+}
+
+/** @throws SessionError `ERR_SESSION_RECORD` when the fields are those of neither a record nor a mark */
+function readFields(id: string, reply: unknown): SessionData | Mark | null {
+  const [version, touchedAt, payload, mark] = reply as (string | null)[]
+  if (typeof mark === 'string') return readMark(mark)
+  if (version === null && touchedAt === null && payload === null) return null
+  if (typeof version !== 'string' || typeof touchedAt !== 'string' || typeof payload !== 'string')
+    throw broken('a field is missing')
+  return readPayload(id, version, NUMBER.test(touchedAt) ? Number(touchedAt) : NaN, payload)
+}
+
+const NUMBER = /^-?\d+(\.\d+)?$/
+
+/** What an error of Redis becomes on its way out. */
+function explain(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  // ioredis hangs the command's arguments on its errors, session data among them (ASVS 16.2.5).
+  if ('command' in error) delete error.command
+  return error.message.includes('WRONGTYPE') ? broken('another kind of value stands under its key') : error
+}

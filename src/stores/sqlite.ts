@@ -1,0 +1,281 @@
+import { setTimeout as pause } from 'node:timers/promises'
+
+import type { DatabaseSync, StatementResultingChanges } from 'node:sqlite'
+
+import { SessionError } from '../errors.ts'
+import { LONGEST_TIMER, OptionsReader } from './_options.ts'
+import type { Statements } from './_sqlite-table.ts'
+import { fieldsOf, prepareTable, readRow } from './_sqlite-table.ts'
+import { inSlices, Sweeper } from './_sweeper.ts'
+import type { SessionData } from './session-data.ts'
+import { broken } from './session-data.ts'
+import type { Mark, SessionStoreOptions } from './store.ts'
+import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+
+/** Options of {@link SqliteSessionStore}: where the database is, and how to use it. */
+export type SqliteSessionStoreOptions = SqliteSettings & (SqlitePath | SqliteDatabase)
+
+/** A database file for the store to open, and to close with itself. */
+export interface SqlitePath {
+  /** The file, made where there is none; `':memory:'` for none at all. */
+  path: string
+  database?: never
+}
+
+/** A database that you opened, with its settings as you made them. The store never closes it. */
+export interface SqliteDatabase {
+  /** From `node:sqlite`. It may hold other tables. Hold no transaction of it open across an `await`: sessions written meanwhile would be part of it. */
+  database: DatabaseSync
+  path?: never
+}
+
+/** How an {@link SqliteSessionStore} uses its database. */
+export interface SqliteSettings extends SessionStoreOptions {
+  /** Seconds that a record lives when `set` is not told. Default 3600. */
+  defaultTtl?: number
+  /** Seconds between two cleanups. Default 300. */
+  cleanupInterval?: number
+  /** The table's name: a letter or `_`, then letters, digits or `_`. It is made where there is none. Default `'holdfast_sessions'`. */
+  table?: string
+}
+
+/**
+ * Keeps sessions in an SQLite database, through the `node:sqlite` that Node, Bun and Deno bring along:
+ * for one machine, and as many processes on it as you like.
+ *
+ * Every operation is one statement, so all promises hold across processes. The columns are for people to read; an
+ * ended session leaves a mark in its row and none of its data. Expired rows are never found, and leave at cleanups.
+ *
+ * A file that the store opens is in WAL mode with `synchronous = NORMAL`: a killed process loses nothing; a power cut
+ * may undo the last moments, sign-outs among them. Where that matters, hand in a `database` with `synchronous = FULL`.
+ *
+ * @example
+ * const store = new SqliteSessionStore({ path: 'sessions.db' })
+ */
+export class SqliteSessionStore extends SessionStore {
+  override readonly atomic: boolean = true
+  readonly #defaultTtl: number
+  readonly #sweeper: Sweeper
+  /** What `close` closes; null where the database was handed in. */
+  readonly #own: DatabaseSync | null
+  /** Null once closed. */
+  #statements: Statements | null
+
+  /**
+   * Opens the database at once, so that a wrong path shows at start and not at the first request.
+   * @throws SessionError `ERR_SESSION_OPTION` when an option is missing, unknown or out of range,
+   * `ERR_SESSION_NO_DRIVER` where the runtime has no `node:sqlite`, `ERR_SESSION_STORE` when the database does not open
+   */
+  constructor(options: SqliteSessionStoreOptions) {
+    const reader = new OptionsReader('sqlite', options, OPTIONS)
+    super(options)
+    this.#defaultTtl = reader.seconds('defaultTtl', DEFAULT_TTL)
+    const interval = reader.seconds('cleanupInterval', 300, LONGEST_TIMER)
+    this.#sweeper = new Sweeper(this.clock, interval, () => this.clearExpired())
+    const { path, database, table = 'holdfast_sessions' } = options
+    checkTarget(reader, path, database)
+    if (typeof table !== 'string' || !TABLE_NAME.test(table))
+      throw reader.refusal(
+        'table',
+        'must be letters, digits and _, begin with none of the digits, nor sqlite_',
+      )
+
+    this.#own = database === undefined ? open(path) : null
+    try {
+      this.#statements = prepareTable((database ?? this.#own)!, table)
+      // The long wait is for several processes that make the table at once; no request waits yet.
+      this.#own?.exec(`PRAGMA busy_timeout = ${LOCK_WAIT}`)
+    } catch (error) {
+      this.#own?.close()
+      throw failed('open', error, `Is it read-only, or is there another table of the name ${table}?`)
+    }
+  }
+
+  async get(id: string): Promise<SessionData | null> {
+    const found = await this.#find('get', id)
+    return isMark(found) ? null : found
+  }
+
+  override load(id: string): Promise<SessionData | Mark | null> {
+    return this.#find('load', id)
+  }
+
+  async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
+    const now = this.clock.now()
+    await this.#run('set', ({ set }) => set.run(id, ...fieldsOf(data, deadlineOf(ttl, now))))
+  }
+
+  delete(id: string): Promise<boolean> {
+    return this.#run('delete', (sql) => changed(sql.delete.run(id, this.clock.now())))
+  }
+
+  exists(id: string): Promise<boolean> {
+    return this.#run('exists', ({ exists }) => exists.get(id, this.clock.now()) !== undefined)
+  }
+
+  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
+    return this.#run('create', ({ create }) => {
+      const now = this.clock.now()
+      return changed(create.run(id, ...fieldsOf(data, deadlineOf(ttl, now)), now))
+    })
+  }
+
+  override replace(id: string, data: SessionData, expectedVersion: string, ttl: number): Promise<boolean> {
+    return this.#run('replace', ({ replace }) => {
+      const now = this.clock.now()
+      return changed(replace.run(...fieldsOf(data, deadlineOf(ttl, now)), id, now, expectedVersion))
+    })
+  }
+
+  override end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
+    return this.#run('end', ({ end }) => {
+      const now = this.clock.now()
+      const { reason, successor, sameUser } = mark
+      const until = deadlineOf(MARK_SECONDS, now)
+      return changed(end.run(reason, successor, Number(sameUser), until, id, now, expectedVersion ?? null))
+    })
+  }
+
+  override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
+    return this.#run('touch', ({ touch }) => {
+      const now = this.clock.now()
+      return changed(touch.run(now, deadlineOf(ttl, now), id, now, expectedVersion ?? null))
+    })
+  }
+
+  /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
+  override clearExpired(): Promise<number> {
+    return inSlices(this.#sweepSlices())
+  }
+
+  /** Cleans up every `cleanupInterval` seconds from now on. The store begins by itself with its first use. */
+  startCleanup(): void {
+    if (this.#statements !== null) this.#sweeper.start()
+  }
+
+  /** Stops cleaning up, until `startCleanup` is called. Expired sessions are still never found. */
+  stopCleanup(): void {
+    this.#sweeper.stop()
+  }
+
+  /** Stops cleaning up, and closes the file if the store opened it. Whatever is asked of it afterwards rejects. */
+  override async close(): Promise<void> {
+    if (this.#statements === null) return
+    this.#statements = null
+    this.#sweeper.stop()
+    this.#own?.close()
+  }
+
+  #find(operation: string, id: string): Promise<SessionData | Mark | null> {
+    return this.#run(operation, ({ load }) => {
+      const row = load.get(id, this.clock.now())
+      return row === undefined ? null : readRow(id, row)
+    })
+  }
+
+  async *#sweepSlices(): AsyncGenerator<number, number> {
+    const now = this.clock.now()
+    for (;;) {
+      const rows = await this.#run('clearExpired', ({ sweep }) => sweep.all(now, SLICE))
+      const removed = rows.filter((row) => row['mark'] === null).length
+      if (rows.length < SLICE) return removed
+      yield removed
+    }
+  }
+
+  /**
+   * Runs one statement. SQLite itself waits only briefly for a lock, as that holds up the whole process; while another
+   * process keeps it longer, the wait goes on here, with the event loop turning. It is over well within a request's deadline.
+   */
+  async #run<R>(operation: string, step: (statements: Statements) => R): Promise<R> {
+    for (let attempt = 1; ; attempt++) {
+      if (this.#statements === null)
+        throw new SessionError(
+          'ERR_SESSION_STORE',
+          'The SQLite store is closed: let requests end before you close it, or make a new one.',
+          { operation },
+        )
+      this.#sweeper.startAtFirstUse()
+      try {
+        return step(this.#statements)
+      } catch (error) {
+        if (error instanceof SessionError) throw error
+        if (codesOf(error).code === 'ERR_OUT_OF_RANGE') throw broken('one of its numbers is out of range')
+        if (!isBusy(error)) throw failed(operation, error, 'See the cause.')
+        if (attempt === LOCK_ATTEMPTS) throw failed(operation, error, 'Another process holds its lock.')
+      }
+      // Real time, whatever the clock: another process lets go of its lock when it does.
+      await pause(LOCK_PAUSE * (0.5 + Math.random()))
+    }
+  }
+}
+
+const OPTIONS = ['clock', 'path', 'database', 'defaultTtl', 'cleanupInterval', 'table']
+
+/** A name that stays itself within quotes; SQLite keeps those with `sqlite_` for itself. */
+const TABLE_NAME = /^(?!sqlite_)[A-Z_][A-Z0-9_]*$/i
+
+/** Rows that one statement of a cleanup removes: about a millisecond's work. */
+const SLICE = 100
+
+/** Milliseconds that SQLite waits for a lock: while the table is made, and later, at each of our attempts. */
+const LOCK_WAIT_AT_OPEN = 5000
+const LOCK_WAIT = 20
+/** Milliseconds between attempts, on average, and how many there are: about 0.7 s in all. */
+const LOCK_PAUSE = 15
+const LOCK_ATTEMPTS = 20
+
+function checkTarget(reader: OptionsReader, path: unknown, database: unknown): void {
+  if (path === undefined && database === undefined)
+    throw reader.refusal('target', 'is missing: give the path of a file, or an open database', 'path')
+  if (path !== undefined && database !== undefined)
+    throw reader.refusal('target', 'cannot stand beside database: give one of them', 'path')
+  if (database === undefined && (typeof path !== 'string' || path === ''))
+    throw reader.refusal('path', 'must be the name of a file')
+  if (path === undefined && typeof (database as DatabaseSync | null)?.prepare !== 'function')
+    throw reader.refusal('database', 'must be a DatabaseSync of node:sqlite')
+}
+
+/** Opens a file. `node:sqlite` is looked up only here, so that importing this module works where there is none. */
+function open(path: string): DatabaseSync {
+  const sqlite = process.getBuiltinModule?.('node:sqlite')
+  if (sqlite === undefined)
+    throw new SessionError(
+      'ERR_SESSION_NO_DRIVER',
+      'This runtime has no node:sqlite. Use Node 22.13 or later, or another store.',
+    )
+  let database: DatabaseSync | undefined
+  try {
+    database = new sqlite.DatabaseSync(path)
+    database.exec(
+      `PRAGMA busy_timeout = ${LOCK_WAIT_AT_OPEN}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL`,
+    )
+    return database
+  } catch (error) {
+    database?.close()
+    throw failed('open', error, 'Does the folder exist, and may this process write to it?')
+  }
+}
+
+/** Whether a statement changed its row. */
+function changed({ changes }: StatementResultingChanges): boolean {
+  return changes === 1
+}
+
+function failed(operation: string, cause: unknown, remedy: string): SessionError {
+  return new SessionError('ERR_SESSION_STORE', `The SQLite database failed at ${operation}. ${remedy}`, {
+    operation,
+    cause,
+  })
+}
+
+/** What `node:sqlite` adds to an error: a code of Node's, and a result code of SQLite's. */
+function codesOf(error: unknown): { code?: unknown; errcode?: unknown } {
+  return typeof error === 'object' && error !== null ? error : {}
+}
+
+/** SQLITE_BUSY and its extended forms, whose lowest byte it is: nothing was read or written. */
+function isBusy(error: unknown): boolean {
+  const { errcode } = codesOf(error)
+  return typeof errcode === 'number' && (errcode & 0xff) === 5
+}
