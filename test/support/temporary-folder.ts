@@ -1,0 +1,22 @@
+import { rmSync } from 'node:fs'
+import { mkdtemp, realpath } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** A folder of the system's temporary one, outside this repository. */
+export interface TemporaryFolder {
+  readonly path: string
+  /** Removes the folder and what is in it. */
+  remove(): void
+}
+
+/** Makes an empty folder; it goes with the process at the latest. */
+export async function temporaryFolder(): Promise<TemporaryFolder> {
+  const path = await realpath(await mkdtemp(join(tmpdir(), 'holdfast-')))
+  const remove = (): void => {
+    process.off('exit', remove)
+    rmSync(path, { recursive: true, force: true })
+  }
+  process.on('exit', remove)
+  return { path, remove }
+}
