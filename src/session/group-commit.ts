@@ -1,3 +1,4 @@
+import type { Awaitable } from '../awaitable.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
@@ -30,9 +31,10 @@ export class GroupCommit {
   }
 
   /** Writes a change that was made on `base`. */
-  write(base: SessionData, change: Change): Promise<ChangeOutcome> {
-    const until = this.#records.until()
-    return new Promise((settle, fail) => this.#queue.add(base.id, { base, change, until, settle, fail }))
+  write(base: SessionData, change: Change): Awaitable<ChangeOutcome> {
+    const entry = new Entry(base, change, this.#records.until())
+    this.#queue.add(base.id, entry)
+    return entry.outcome()
   }
 
   /** Runs a step that ends the session, alone and in its turn. */
@@ -65,7 +67,8 @@ export class GroupCommit {
         written.add(record.version)
         let reply: boolean | null = null
         try {
-          reply = await records.calls.replace(id, record, present.version, records.ttl(record), until)
+          const answer = records.calls.replace(id, record, present.version, records.ttl(record), until)
+          reply = answer instanceof Promise ? await answer : answer
         } catch (error) {
           // A reply that never came is not a failure: what stands there tells.
           lost = [...lost, error]
@@ -131,13 +134,34 @@ export class GroupCommit {
   }
 }
 
-/** A change in line, and where to tell how it went. */
-interface Entry {
+/** A change in line, and how it went. */
+class Entry {
   readonly base: SessionData
   readonly change: Change
   readonly until: number
-  readonly settle: (outcome: ChangeOutcome) => void
-  readonly fail: (error: unknown) => void
+  #outcome: Awaitable<ChangeOutcome> | null = null
+  #waiter: PromiseWithResolvers<ChangeOutcome> | null = null
+
+  constructor(base: SessionData, change: Change, until: number) {
+    this.base = base
+    this.change = change
+    this.until = until
+  }
+
+  /** How it went, as soon as that is known. */
+  outcome(): Awaitable<ChangeOutcome> {
+    return this.#outcome ?? (this.#waiter = Promise.withResolvers()).promise
+  }
+
+  settle(outcome: ChangeOutcome): void {
+    this.#outcome = outcome
+    this.#waiter?.resolve(outcome)
+  }
+
+  fail(error: unknown): void {
+    if (this.#waiter === null) this.#outcome = Promise.reject(error)
+    else this.#waiter.reject(error)
+  }
 }
 
 interface Composed {
@@ -157,12 +181,13 @@ function settleSaved(entries: readonly Entry[], record: SessionData, merged: boo
  * @param lost why the reply to an attempt of this batch never came; undefined where all did
  */
 function settleGone(entries: readonly Entry[], mark: Mark | null, lost?: unknown): null {
-  for (const { change, settle, fail } of entries) {
+  for (const entry of entries) {
+    const { change } = entry
     const cause = lost ?? change.unconfirmed
-    if (cause === undefined || mark?.successor === null) settle({ kind: 'gone', mark })
+    if (cause === undefined || mark?.successor === null) entry.settle({ kind: 'gone', mark })
     else {
       change.unconfirmed = cause
-      fail(outcomeUnknown(cause))
+      entry.fail(outcomeUnknown(cause))
     }
   }
   return null
@@ -174,12 +199,13 @@ function settleGone(entries: readonly Entry[], mark: Mark | null, lost?: unknown
  * @param lost why the reply to an attempt of this batch never came; undefined where all did
  */
 function withoutUnknown(entries: readonly Entry[], present: SessionData, lost: unknown): readonly Entry[] {
-  return entries.filter(({ base, change, fail }) => {
+  return entries.filter((entry) => {
+    const { base, change } = entry
     const cause = lost ?? change.unconfirmed
     if (cause === undefined || base.version === present.version || isIdempotent(change.operations))
       return true
     change.unconfirmed = cause
-    fail(outcomeUnknown(cause))
+    entry.fail(outcomeUnknown(cause))
     return false
   })
 }

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
 
+import type { Awaitable } from '../awaitable.ts'
+import { settle } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
 import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
@@ -53,15 +55,19 @@ export class Records {
   }
 
   /** Looks an id up, in one round trip. A record that cannot be read is told of, and counts as none. */
-  async find(id: string, until: number): Promise<Found> {
-    let found
-    try {
-      found = await this.calls.load(id, until)
-    } catch (error) {
-      if (!isUnreadable(error)) throw error
-      publish({ kind: 'rejected', reason: 'unreadable', id })
-      return UNREADABLE
-    }
+  find(id: string, until: number): Awaitable<Found> {
+    return settle(
+      () => this.calls.load(id, until),
+      (found) => this.#judge(id, found),
+      (error) => {
+        if (!isUnreadable(error)) throw error
+        publish({ kind: 'rejected', reason: 'unreadable', id })
+        return UNREADABLE
+      },
+    )
+  }
+
+  #judge(id: string, found: SessionData | Mark | null): Found {
     if (found === null) return MISSING
     if (isMark(found)) return { kind: 'ended', mark: found }
     const reason = this.expiryReason(found)
@@ -72,7 +78,7 @@ export class Records {
   }
 
   /** What has become of a record since it was read: nothing, or, where it has run out by what was read, what the store says. */
-  async present(record: SessionData, until: number): Promise<Found> {
+  present(record: SessionData, until: number): Awaitable<Found> {
     return this.expiryReason(record) === null ? { kind: 'live', record } : this.find(record.id, until)
   }
 
@@ -120,7 +126,7 @@ export class Records {
    */
   async rewrite(record: SessionData, next: SessionData, ttl: number, until: number): Promise<SessionData> {
     const time = Math.min(ttl, this.ttl(next))
-    const replace = (): Promise<boolean> => this.calls.replace(next.id, next, record.version, time, until)
+    const replace = (): Awaitable<boolean> => this.calls.replace(next.id, next, record.version, time, until)
     if (!(await this.#settle(next, until, replace))) await this.create(next, until, time)
     return next
   }
@@ -181,7 +187,7 @@ export class Records {
   }
 
   /** Writes a record that no one else knows of. @returns false when the write was refused */
-  async #settle(record: SessionData, until: number, write: () => Promise<boolean>): Promise<boolean> {
+  async #settle(record: SessionData, until: number, write: () => Awaitable<boolean>): Promise<boolean> {
     for (let losses = 0; ; losses++) {
       let isRefused = false
       try {
