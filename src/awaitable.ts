@@ -2,14 +2,14 @@
 export type Awaitable<V> = V | Promise<V>
 
 /** Goes on with a value: at once, where it is there. */
-export function chain<V, R>(value: Awaitable<V>, next: (value: V) => Awaitable<R>): Awaitable<R> {
-  return value instanceof Promise ? value.then(next) : next(value)
+export function chain<V, R>(value: Awaitable<V>, step: (value: V) => Awaitable<R>): Awaitable<R> {
+  return value instanceof Promise ? value.then(step) : step(value)
 }
 
 /** Goes on with what a step comes to, be that at once or later: with its value, or with what it throws or rejects with. */
 export function settle<V, R>(
   step: () => Awaitable<V>,
-  done: (value: V) => Awaitable<R>,
+  succeeded: (value: V) => Awaitable<R>,
   failed: (error: unknown) => R,
 ): Awaitable<R> {
   let value
@@ -18,5 +18,5 @@ export function settle<V, R>(
   } catch (error) {
     return failed(error)
   }
-  return value instanceof Promise ? value.then(done, failed) : done(value)
+  return value instanceof Promise ? value.then(succeeded, failed) : succeeded(value)
 }

@@ -51,7 +51,7 @@ export function lookUp(
   const looked =
     only !== null
       ? look(committer, only)
-      : Promise.all(candidates.map((credentials) => look(committer, credentials))).then(choose)
+      : Promise.all(candidates.map(async (credentials) => look(committer, credentials))).then(choose)
   if (onOutage === 'fail' || !(looked instanceof Promise)) return looked
   return looked.catch((error: unknown) => {
     if (!isUnavailable(error)) throw error

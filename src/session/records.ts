@@ -1,12 +1,10 @@
 import { randomBytes } from 'node:crypto'
 
 import type { Awaitable } from '../awaitable.ts'
-import { settle } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
 import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
-import type { SessionDataInit } from '../stores/session-data.ts'
 import { SessionData, stringifyData } from '../stores/session-data.ts'
 import type { Mark, SessionStore } from '../stores/store.ts'
 import { isMark } from '../stores/store.ts'
@@ -56,10 +54,11 @@ export class Records {
 
   /** Looks an id up, in one round trip. A record that cannot be read is told of, and counts as none. */
   find(id: string, until: number): Awaitable<Found> {
-    return settle(
-      () => this.calls.load(id, until),
+    const loaded = this.calls.load(id, until)
+    if (!(loaded instanceof Promise)) return this.#judge(id, loaded)
+    return loaded.then(
       (found) => this.#judge(id, found),
-      (error) => {
+      (error: unknown) => {
         if (!isUnreadable(error)) throw error
         publish({ kind: 'rejected', reason: 'unreadable', id })
         return UNREADABLE
@@ -83,29 +82,27 @@ export class Records {
   }
 
   /** Why a record is over; null while it lives. */
-  expiryReason(record: SessionData): ExpiryReason | null {
-    return expiryReason(record, this.lifetimes, this.clock.now())
+  expiryReason(record: SessionData, now: number = this.clock.now()): ExpiryReason | null {
+    return expiryReason(record, this.lifetimes, now)
   }
 
   /** What is left for a record in its store, in seconds. */
-  ttl(record: SessionData): number {
-    return storeTtl(record, this.lifetimes, this.clock.now())
+  ttl(record: SessionData, now: number = this.clock.now()): number {
+    return storeTtl(record, this.lifetimes, now)
   }
 
   /**
    * Makes a record of what was written, with a version of its own.
    * @throws SessionError `ERR_SESSION_TOO_LARGE`
    */
-  compose(written: Draft | Written, rest: SessionDataInit): SessionData {
+  compose(written: Draft | Written, about: About): SessionData {
     const json = 'json' in written ? written.json : stringifyData(written.data)
     checkSize(json, this.limits.maxSessionBytes)
-    return new SessionData({
-      ...rest,
-      data: json,
-      flash: [...written.flash],
-      expiresAt: written.expiresAt,
-      version: this.#newVersion(),
-    })
+    const { id, userId, createdAt, updatedAt, touchedAt } = about
+    const { expiresAt } = written
+    const flash = [...written.flash]
+    const version = this.#newVersion()
+    return new SessionData({ id, data: json, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash })
   }
 
   /**
@@ -210,6 +207,9 @@ export class Records {
     return `${this.#versionPrefix}.${(this.#versions++).toString(36)}`
   }
 }
+
+/** The parts of a record that no handler writes. */
+export type About = Pick<SessionData, 'id' | 'userId' | 'createdAt' | 'updatedAt' | 'touchedAt'>
 
 /** What a session holds, its data already in JSON. */
 export interface Written {

@@ -170,14 +170,19 @@ export class MemorySessionStore extends SessionStore {
   #put(id: string, record: SessionData, ttl: number, present = this.#records.get(id)): void {
     this.#sweeper.startAtFirstUse()
     const now = this.clock.now()
-    const next = { record, bytes: Buffer.byteLength(record.json), endsAt: deadlineOf(ttl, now) }
-    if (next.endsAt <= now) {
+    const endsAt = deadlineOf(ttl, now)
+    if (endsAt <= now) {
       if (present !== undefined) this.#remove(id, present)
       return
     }
-    this.#totalBytes += next.bytes - (present?.bytes ?? 0)
-    if (present === undefined) this.#records.set(id, next)
-    else Object.assign(present, next)
+    const bytes = Buffer.byteLength(record.json)
+    this.#totalBytes += bytes - (present?.bytes ?? 0)
+    if (present === undefined) this.#records.set(id, { record, bytes, endsAt })
+    else {
+      present.record = record
+      present.bytes = bytes
+      present.endsAt = endsAt
+    }
     this.#makeRoom()
   }
 
