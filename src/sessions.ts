@@ -84,9 +84,8 @@ export class Sessions<T extends object = Record<string, unknown>> {
     if (values.length === 0) return this.#session({ kind: 'new' }, null, 'none', source)
     const candidates = decodeAll(this.#form.codec, values)
     if (typeof candidates === 'string') return this.#session({ kind: 'new' }, null, candidates, source)
-    return chain(
-      lookUp(this.#committer, candidates, this.#onOutage),
-      ({ lookup, standing, credentials }) => this.#session(standing, credentials, lookup, source),
+    return chain(lookUp(this.#committer, candidates, this.#onOutage), ({ lookup, standing, credentials }) =>
+      this.#session(standing, credentials, lookup, source),
     )
   }
 

@@ -74,8 +74,7 @@ export class GroupCommit {
         }
         const found = await records.find(id, until)
         if (found.kind !== 'live') return settleGone(work.entries, markOf(found), work.lost[0])
-        if (written.includes(found.record.version)) 
-          return settleSaved(work.entries, found.record, true)
+        if (written.includes(found.record.version)) return settleSaved(work.entries, found.record, true)
         const isOvertaken = found.record.version !== work.present.version
         if (isOvertaken && reply !== null) publish({ kind: 'conflict', id })
         if (isOvertaken || reply === null) {
@@ -171,9 +170,9 @@ class Entry {
     else this.#waiter.resolve(outcome)
   }
 
-  fail(error: unknown): void {
-    if (this.#waiter === null) this.#outcome ??= Promise.reject(error)
-    else this.#waiter.reject(error)
+  fail(reason: unknown): void {
+    if (this.#waiter === null) this.#outcome ??= Promise.reject(reason)
+    else this.#waiter.reject(reason)
   }
 }
 

@@ -102,7 +102,17 @@ export class Records {
     const { expiresAt } = written
     const flash = [...written.flash]
     const version = this.#newVersion()
-    return new SessionData({ id, data: json, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash })
+    return new SessionData({
+      id,
+      data: json,
+      version,
+      userId,
+      createdAt,
+      updatedAt,
+      touchedAt,
+      expiresAt,
+      flash,
+    })
   }
 
   /**
