@@ -54,23 +54,24 @@ test('keeps its records in the order of use, as a plain Map does that moves them
 
 test('gives back each record as it was written, a copy each time', () => {
   const table = new RecordTable()
-  const full = {
-    id: 'a',
-    data: '{"n":1}',
-    version: 'v1',
-    userId: 'u',
-    createdAt: 1,
-    updatedAt: 2,
-    touchedAt: 3,
-    expiresAt: 4,
-    flash: ['n'],
-  }
+  const full = (): SessionData =>
+    new SessionData({
+      id: 'a',
+      data: '{"n":1}',
+      version: 'v1',
+      userId: 'u',
+      createdAt: 1,
+      updatedAt: 2,
+      touchedAt: 3,
+      expiresAt: 4,
+      flash: ['n'],
+    })
   const row = table.add('a')
-  table.write(row, new SessionData(full), 3, 100)
-  expect(table.read(row)).toEqual(new SessionData(full))
+  table.write(row, full(), 3, 100)
+  expect(table.read(row)).toEqual(full())
   table.read(row).data['n'] = 2
   ;(table.read(row).flash as string[]).push('m')
-  expect(table.read(row)).toEqual(new SessionData(full))
+  expect(table.read(row)).toEqual(full())
   table.write(row, recordOf('a', 'v2'), 1, 100)
   expect(table.read(row)).toEqual(recordOf('a', 'v2'))
 })

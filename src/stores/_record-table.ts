@@ -180,11 +180,11 @@ export const NONE = -1
 
 /** Some rows, as columns. */
 class Page {
-  readonly ids: string[] = new Array<string>(PAGE).fill('')
-  readonly json: string[] = new Array<string>(PAGE).fill('')
-  readonly version: string[] = new Array<string>(PAGE).fill('')
-  readonly userId: (string | null)[] = new Array<string | null>(PAGE).fill(null)
-  readonly flash: (readonly string[])[] = new Array<readonly string[]>(PAGE).fill(NO_FLASH)
+  readonly ids: string[] = column('')
+  readonly json: string[] = column('')
+  readonly version: string[] = column('')
+  readonly userId: (string | null)[] = column<string | null>(null)
+  readonly flash: (readonly string[])[] = column(NO_FLASH)
   readonly createdAt = new Float64Array(PAGE)
   readonly updatedAt = new Float64Array(PAGE)
   readonly touchedAt = new Float64Array(PAGE)
@@ -205,6 +205,10 @@ class Page {
 }
 
 const NO_FLASH: readonly string[] = Object.freeze([])
+
+function column<V>(value: V): V[] {
+  return Array.from({ length: PAGE }, () => value)
+}
 
 /** Rows of a page. */
 const PAGE = 1024
