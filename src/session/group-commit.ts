@@ -72,15 +72,17 @@ export class GroupCommit {
           if (lost.length > MAX_LOST) throw error
         }
         if (reply === true) return settleSaved(entries, record, merged)
-        const found = await records.find(id, until)
+        let found = await records.find(id, until)
+        if (reply === false && found.kind === 'live' && !written.has(found.record.version)) {
+          publish({ kind: 'conflict', id })
+          found = await records.backOff(found, tries, until)
+        }
         if (found.kind !== 'live') return settleGone(entries, markOf(found), lost[0])
         if (written.has(found.record.version)) return settleSaved(entries, found.record, true)
         if (found.record.version !== present.version) {
-          publish({ kind: 'conflict', id })
           composed = null
           present = found.record
         }
-        if (reply === false) await records.backOff(tries, until)
       }
     } catch (error) {
       if (isUnreadable(error)) {

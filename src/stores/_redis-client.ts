@@ -12,6 +12,7 @@ export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisSentinel | 
 
 interface IoredisClient {
   call(command: string, ...args: string[]): Promise<unknown>
+  on?(event: 'close' | '-node', listener: () => void): unknown
   pipeline?(commands: string[][]): { exec(): Promise<[error: Error | null, reply: unknown][] | null> }
 }
 
@@ -43,6 +44,8 @@ interface Pipeline<A extends unknown[]> {
 
 /** Redis, whatever client leads there: a command about one key goes in, its reply comes out. */
 export interface RedisConnection {
+  /** How often the client has lost a connection; what was under way on it, it may send again on another, and tell nobody. */
+  readonly losses: number
   /**
    * Sends one command; text in its reply is strings.
    * @param key the one key that `args` speak of, by which a cluster finds the node
@@ -60,7 +63,19 @@ export interface RedisConnection {
 
 /** The connection behind a client that somebody else opened, and will close. */
 export function connectionOf(client: RedisClient): RedisConnection {
-  return { command: commandOf(client), pair: pairOf(client), close: () => Promise.resolve() }
+  const command = commandOf(client)
+  let losses = 0
+  const lose = (): void => void losses++
+  // ioredis's single client, and one node of its Cluster. node-redis sends nothing twice but by Sentinel, which tells nobody: docs/concurrency.md.
+  if (has(client, 'call')) for (const event of ['close', '-node'] as const) client.on?.(event, lose)
+  return {
+    get losses() {
+      return losses
+    },
+    command,
+    pair: pairOf(client),
+    close: () => Promise.resolve(),
+  }
 }
 
 function commandOf(client: RedisClient): RedisConnection['command'] {
@@ -168,6 +183,7 @@ export function connectionTo(url: string, clock: Clock): RedisConnection {
     }
   }
   return {
+    losses: 0,
     command: (key, args) => use((open) => open.command(key, args)),
     pair: (key, first, second) => use((open) => open.pair(key, first, second)),
     close: () =>
@@ -213,6 +229,7 @@ async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
   connected = true
   const pair = pairOf(client)
   return {
+    losses: 0,
     command: commandOf(client),
     // node-redis keeps a pipeline until it is connected again, whatever it is told of offline queues.
     pair: async (...args) => {

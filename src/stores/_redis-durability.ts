@@ -47,7 +47,8 @@ export function durabilityOf(
  * all that came before it there, or how many had when its time was up.
  */
 export class Durability {
-  readonly #connection: RedisConnection
+  /** The writes' own. */
+  readonly connection: RedisConnection
   readonly #replicas: number
   readonly #wait: string[]
   readonly #clock: Clock
@@ -56,7 +57,7 @@ export class Durability {
 
   /** @param timeout milliseconds for the replicas */
   constructor(connection: RedisConnection, replicas: number, timeout: number, clock: Clock) {
-    this.#connection = connection
+    this.connection = connection
     this.#replicas = replicas
     this.#wait = ['WAIT', String(replicas), String(timeout)]
     this.#clock = clock
@@ -70,7 +71,7 @@ export class Durability {
   async write(key: string, args: string[]): Promise<boolean> {
     let replies
     try {
-      replies = await this.#connection.pair(key, args, this.#wait)
+      replies = await this.connection.pair(key, args, this.#wait)
     } catch (error) {
       this.#doubt(key)
       throw error
@@ -106,9 +107,5 @@ export class Durability {
     }
     this.#doubts.delete(key)
     this.#doubts.set(key, now)
-  }
-
-  close(): Promise<void> {
-    return this.#connection.close()
   }
 }

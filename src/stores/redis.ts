@@ -141,17 +141,25 @@ export class RedisSessionStore extends SessionStore {
   override async close(): Promise<void> {
     // A command that waits for the greeting was asked for before.
     await this.#greeting.settle()
-    await Promise.all([this.#connection.close(), this.#durability?.close()])
+    await Promise.all([this.#connection.close(), this.#durability?.connection.close()])
   }
 
   async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
-    const key = this.#prefix + id
+    const writes = this.#durability?.connection ?? this.#connection
+    const { losses } = writes
+    const isDone = isOne(await this.#eval(script, this.#prefix + id, args))
+    // Refused may be the second attempt, because the first one, whose reply was lost, was made.
+    if (!isDone && writes.losses !== losses) throw sentAgain()
+    return isDone
+  }
+
+  async #eval(script: Script, key: string, args: readonly string[]): Promise<unknown> {
     try {
-      return isOne(await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args], this.#durability))
+      return await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args], this.#durability)
     } catch (error) {
       // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return isOne(await this.#send(key, ['EVAL', script.source, '1', key, ...args], this.#durability))
+      return this.#send(key, ['EVAL', script.source, '1', key, ...args], this.#durability)
     }
   }
 
@@ -282,6 +290,13 @@ function readFields(id: string, reply: unknown): SessionData | Mark | null {
 }
 
 const NUMBER = /^-?\d+(\.\d+)?$/
+
+function sentAgain(): SessionError {
+  return new SessionError(
+    'ERR_SESSION_STORE',
+    'The connection to Redis was lost, and the client sent a write again; it was refused, or had been made the first time.',
+  )
+}
 
 /** What an error of Redis becomes on its way out. */
 function explain(error: unknown): unknown {
