@@ -1,5 +1,7 @@
 import type { Commit, Form, Outcome } from './answer.ts'
 import { answer, explainFailure } from './answer.ts'
+import type { Awaitable } from './awaitable.ts'
+import { chain, settle } from './awaitable.ts'
 import type { Clock } from './clock.ts'
 import type { CookieAttributes } from './cookie/attributes.ts'
 import type { CookieSource } from './cookie/connection.ts'
@@ -77,21 +79,21 @@ export class Sessions<T extends object = Record<string, unknown>> {
    * {@link open}, without a promise where nothing has to be waited for.
    * @internal
    */
-  openNow(source: CookieSource): Session<T> | Promise<Session<T>> {
+  openNow(source: CookieSource): Awaitable<Session<T>> {
     const values = readCookie(cookieHeaderOf(source), this.cookie.name)
     if (values.length === 0) return this.#session({ kind: 'new' }, null, 'none', source)
     const candidates = decodeAll(this.#form.codec, values)
     if (typeof candidates === 'string') return this.#session({ kind: 'new' }, null, candidates, source)
-    return lookUp(this.#committer, candidates, this.#onOutage).then(({ lookup, standing, credentials }) =>
+    return chain(lookUp(this.#committer, candidates, this.#onOutage), ({ lookup, standing, credentials }) =>
       this.#session(standing, credentials, lookup, source),
     )
   }
 
   /**
-   * {@link commit}, without a promise where nothing has to be written.
+   * {@link commit}, without a promise where nothing has to be waited for.
    * @internal
    */
-  commitNow(session: Session<T>, status: number): Commit | Promise<Commit> {
+  commitNow(session: Session<T>, status: number): Awaitable<Commit> {
     const state = stateOf(session)
     if (state.committer === null) state.takeIn(this.#committer)
     else if (state.committer !== this.#committer)
@@ -158,22 +160,26 @@ export class Sessions<T extends object = Record<string, unknown>> {
     return kind === 'new' ? !this.cookie.always : kind === 'ended' || !this.#committer.isTouchDue(state)
   }
 
-  async #carry(state: SessionState, dropped: boolean): Promise<Commit> {
+  #carry(state: SessionState, dropped: boolean): Awaitable<Commit> {
     const committer = state.committer!
     if (this.#isWithheld(state)) {
       this.#warnWithheld()
       state.discard()
       return answer(state, this.#form, 'withheld', 'nothing')
     }
-    try {
-      const { outcome, wrote } = await committer.save(state, this.cookie.always)
-      if (outcome !== 'unchanged') return answer(state, this.#form, outcome, wrote)
-      const touched = await committer.touch(state)
-      return answer(state, this.#form, restingOutcome(state, dropped), touched ? 'touched' : 'nothing')
-    } catch (error) {
-      explainFailure(state, error)
-      throw error
-    }
+    return settle(
+      () => committer.save(state, this.cookie.always),
+      ({ outcome, wrote }) => {
+        if (outcome !== 'unchanged') return answer(state, this.#form, outcome, wrote)
+        return chain(committer.touch(state), (touched) =>
+          answer(state, this.#form, restingOutcome(state, dropped), touched ? 'touched' : 'nothing'),
+        )
+      },
+      (error) => {
+        explainFailure(state, error)
+        throw error
+      },
+    )
   }
 
   /** Whether what is to be saved calls for a cookie that the browser would not take. */

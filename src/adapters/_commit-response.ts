@@ -58,6 +58,8 @@ export function unavailable(): Response {
 }
 
 function withHeaders(response: Response, lines: readonly HeaderLine[]): Response {
+  // Some servers make a response's headers only when they are asked for.
+  if (lines.length === 0) return response
   // One response may answer many requests, if it has no body say; a cookie put on it would go to every visitor after this one.
   const isPersonal = lines.some(([name]) => name === 'Set-Cookie')
   if (isPersonal && response.status >= 200) return copyWith(response, lines)
@@ -77,10 +79,10 @@ function copyWith(response: Response, lines: readonly HeaderLine[]): Response {
 }
 
 /** Whether no header can be put on a response, nor on a copy: only 200 to 599 can be copied (Fetch 6.4), not a runtime's own WebSocket handshake. */
-function isSealed({ status, headers }: Response): boolean {
-  if (status >= 200) return false
+function isSealed(response: Response): boolean {
+  if (response.status >= 200) return false
   try {
-    headers.delete('holdfast')
+    response.headers.delete('holdfast')
     return false
   } catch {
     return true

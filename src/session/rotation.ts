@@ -76,7 +76,11 @@ export async function rotate(
       fresh = true
       break
     } else {
-      await records.calls.end(id, WITHDRAWN, undefined, until).catch(leaveToExpire)
+      try {
+        await records.calls.end(id, WITHDRAWN, undefined, until)
+      } catch {
+        // It runs out by itself.
+      }
       return { kind: 'gone', mark: markOf(found) }
     }
   }
@@ -111,5 +115,3 @@ export function composeUnder(
 const PENDING_TIMEOUTS = 5
 
 const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }
-
-const leaveToExpire = (): void => {}

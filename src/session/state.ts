@@ -1,3 +1,4 @@
+import type { Awaitable } from '../awaitable.ts'
 import { SessionError } from '../errors.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
@@ -154,11 +155,13 @@ export class SessionState {
   }
 
   /** Runs a step that talks to the store after those before it: of two saves at once, the second must not answer first. */
-  inTurn<R>(step: () => Promise<R>): Promise<R> {
+  inTurn<R>(step: () => Awaitable<R>): Awaitable<R> {
     const turn = this.#turn === null ? step() : this.#turn.then(step, step)
-    const settled = turn.then(ignore, ignore).then(() => {
+    if (!(turn instanceof Promise)) return turn
+    const end = (): void => {
       if (this.#turn === settled) this.#turn = null
-    })
+    }
+    const settled = turn.then(end, end)
     this.#turn = settled
     return turn
   }
@@ -176,5 +179,3 @@ export function outOfReach(action: string, cause: SessionError): SessionError {
     { operation: 'load', cause },
   )
 }
-
-const ignore = (): void => {}

@@ -1,4 +1,5 @@
 import { publish } from '../events.ts'
+import { answer } from './_answer.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
 import { RecencyMap } from './_recency-map.ts'
 import { inSlices, Sweeper } from './_sweeper.ts'
@@ -55,8 +56,7 @@ export class MemorySessionStore extends SessionStore {
   }
 
   async get(id: string): Promise<SessionData | null> {
-    const record = this.#find(id)?.record
-    return record === undefined ? null : copyOf(id, record, record.touchedAt)
+    return this.#recordOf(id)
   }
 
   async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
@@ -74,47 +74,48 @@ export class MemorySessionStore extends SessionStore {
     return this.#find(id) !== undefined
   }
 
-  override async load(id: string): Promise<SessionData | Mark | null> {
-    const record = this.#find(id)?.record
-    if (record !== undefined) return copyOf(id, record, record.touchedAt)
-    return this.#markOf(id)
+  override load(id: string): Promise<SessionData | Mark | null> {
+    return answer(() => this.#recordOf(id) ?? this.#markOf(id))
   }
 
-  override async create(id: string, data: SessionData, ttl: number): Promise<boolean> {
-    if (this.#find(id) !== undefined || this.#markOf(id) !== null) return false
-    this.#put(id, copyOf(id, data, data.touchedAt), ttl)
-    return true
+  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
+    return answer(() => {
+      if (this.#find(id) !== undefined || this.#markOf(id) !== null) return false
+      this.#put(id, copyOf(id, data, data.touchedAt), ttl)
+      return true
+    })
   }
 
-  override async replace(
-    id: string,
-    data: SessionData,
-    expectedVersion: string,
-    ttl: number,
-  ): Promise<boolean> {
-    const present = this.#find(id)?.record
-    if (present === undefined || present.version !== expectedVersion) return false
-    this.#put(id, copyOf(id, data, Math.max(data.touchedAt, present.touchedAt)), ttl)
-    return true
+  override replace(id: string, data: SessionData, expectedVersion: string, ttl: number): Promise<boolean> {
+    return answer(() => {
+      const present = this.#find(id, expectedVersion)
+      if (present === undefined) return false
+      this.#put(id, copyOf(id, data, Math.max(data.touchedAt, present.record.touchedAt)), ttl, present)
+      return true
+    })
   }
 
-  override async end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
-    const entry = this.#find(id, expectedVersion)
-    if (entry === undefined) return false
-    this.#remove(id, entry)
-    this.#forgetMarks()
-    const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
-    this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
-    return true
+  override end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
+    return answer(() => {
+      const entry = this.#find(id, expectedVersion)
+      if (entry === undefined) return false
+      this.#remove(id, entry)
+      this.#forgetMarks()
+      const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
+      this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
+      return true
+    })
   }
 
-  override async touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
-    const entry = this.#find(id, expectedVersion)
-    if (entry === undefined) return false
-    const now = this.clock.now()
-    entry.record = copyOf(id, entry.record, Math.max(now, entry.record.touchedAt))
-    entry.endsAt = Math.max(entry.endsAt, deadlineOf(ttl, now))
-    return true
+  override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
+    return answer(() => {
+      const entry = this.#find(id, expectedVersion)
+      if (entry === undefined) return false
+      const now = this.clock.now()
+      entry.record = copyOf(id, entry.record, Math.max(now, entry.record.touchedAt))
+      entry.endsAt = Math.max(entry.endsAt, deadlineOf(ttl, now))
+      return true
+    })
   }
 
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
@@ -156,20 +157,32 @@ export class MemorySessionStore extends SessionStore {
     return expectedVersion === undefined || entry.record.version === expectedVersion ? entry : undefined
   }
 
+  #recordOf(id: string): SessionData | null {
+    const record = this.#find(id)?.record
+    return record === undefined ? null : copyOf(id, record, record.touchedAt)
+  }
+
   #markOf(id: string): Mark | null {
     const entry = this.#marks.get(id)
     return entry !== undefined && this.clock.now() < entry.endsAt ? entry.mark : null
   }
 
-  #put(id: string, record: SessionData, ttl: number): void {
+  #put(id: string, record: SessionData, ttl: number, present = this.#records.get(id)): void {
     this.#sweeper.startAtFirstUse()
-    const present = this.#records.get(id)
-    if (present !== undefined) this.#remove(id, present)
     const now = this.clock.now()
-    const entry = { record, bytes: Buffer.byteLength(record.json), endsAt: deadlineOf(ttl, now) }
-    if (entry.endsAt <= now) return
-    this.#records.set(id, entry)
-    this.#totalBytes += entry.bytes
+    const endsAt = deadlineOf(ttl, now)
+    if (endsAt <= now) {
+      if (present !== undefined) this.#remove(id, present)
+      return
+    }
+    const bytes = Buffer.byteLength(record.json)
+    this.#totalBytes += bytes - (present?.bytes ?? 0)
+    if (present === undefined) this.#records.set(id, { record, bytes, endsAt })
+    else {
+      present.record = record
+      present.bytes = bytes
+      present.endsAt = endsAt
+    }
     this.#makeRoom()
   }
 
@@ -229,7 +242,7 @@ export class MemorySessionStore extends SessionStore {
 /** A record as the store keeps it. It is never handed out, so nobody parses its data. */
 interface Entry {
   record: SessionData
-  readonly bytes: number
+  bytes: number
   endsAt: number
 }
 

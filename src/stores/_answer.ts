@@ -1,0 +1,30 @@
+import type { Awaitable } from '../awaitable.ts'
+
+/**
+ * The promise of a store that has its answer within the call. It is a promise like any other, as the contract wants; but {@link answerOf} reads
+ * the answer off it, so that the core need not wait for what is there: a commit to memory then holds no answer back. Whoever wraps such a
+ * store, or overrides a method of it, hands on promises of their own, and is waited for.
+ * @param step what it throws, the promise rejects with
+ */
+export function answer<V>(step: () => V): Promise<V> {
+  try {
+    const value = step()
+    const promise: Answered<V> = Promise.resolve(value)
+    promise[ANSWER] = value
+    return promise
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+/** The answer that a store's promise holds already, or the promise itself. */
+export function answerOf<V>(promise: Promise<V>): Awaitable<V> {
+  const answer = (promise as Answered<V>)[ANSWER]
+  return answer === undefined ? promise : answer
+}
+
+const ANSWER = Symbol('holdfast.answer')
+
+interface Answered<V> extends Promise<V> {
+  [ANSWER]?: V
+}
