@@ -171,9 +171,9 @@ class Entry {
     else this.#waiter.resolve(outcome)
   }
 
-  fail(error: unknown): void {
-    if (this.#waiter === null) this.#outcome ??= Promise.reject(error)
-    else this.#waiter.reject(error)
+  fail(reason: unknown): void {
+    if (this.#waiter === null) this.#outcome ??= Promise.reject(reason)
+    else this.#waiter.reject(reason)
   }
 }
 

@@ -61,14 +61,15 @@ export class StoreCalls {
   }
 
   #call<R>(operation: string, until: number, step: () => Promise<R>): Awaitable<R> {
-    const failed = (error: unknown): Promise<never> => Promise.reject(explain(operation, error))
+    const failed = (reason: unknown): Promise<never> => Promise.reject(explain(operation, reason))
     const now = instantBy(this.#clock)
     if (now >= until) return failed(tooLate(operation))
     if (this.#isClogged(now)) return failed(clogged(operation))
     try {
-      const answer = answerOf(step())
-      if (!(answer instanceof Promise)) return answer
-      return this.#deadlines.within(answer, until, () => tooLate(operation)).catch(failed)
+      const work = step()
+      const answer = answerOf(work)
+      if (answer !== work) return answer
+      return this.#deadlines.within(work, until, () => tooLate(operation)).catch(failed)
     } catch (error) {
       return failed(error)
     }
