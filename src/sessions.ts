@@ -93,7 +93,7 @@ export class Sessions<T extends object = Record<string, unknown>> {
    * {@link commit}, without a promise where nothing has to be waited for.
    * @internal
    */
-  commitNow(session: Session<T>, status: number): Awaitable<Commit> {
+  commitNow(session: Session<T>, status: number, hasDropped: boolean = false): Awaitable<Commit> {
     const state = stateOf(session)
     if (state.committer === null) state.takeIn(this.#committer)
     else if (state.committer !== this.#committer)
@@ -103,10 +103,24 @@ export class Sessions<T extends object = Record<string, unknown>> {
       )
     state.headersSent = true
     // A save under way may yet fail, and give its changes back.
-    if (state.isBusy) return state.idle().then(() => this.commitNow(session, status))
-    const dropped = status >= 500 && state.discardOnError()
+    if (state.isBusy) return state.idle().then(() => this.commitNow(session, status, hasDropped))
+    const dropped = (status >= 500 && state.discardOnError()) || hasDropped
     if (this.#isIdle(state)) return answer(state, this.#form, restingOutcome(state, dropped), 'nothing')
     return this.#carry(state, dropped)
+  }
+
+  /**
+   * {@link commit} where somebody else makes the answer, and no cookie can be set: what needs one is dropped, or a rotation would leave the visitor
+   * with a cookie to what is no longer there.
+   * @internal
+   */
+  commitWithoutHeaders(session: Session<T>, status: number): Awaitable<Commit> {
+    const state = stateOf(session)
+    state.headersSent = true
+    const dropped = state.discardUncarriable()
+    if (state.standing.kind === 'new')
+      return answer(state, this.#form, restingOutcome(state, dropped), 'nothing')
+    return this.commitNow(session, status, dropped)
   }
 
   /**

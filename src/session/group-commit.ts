@@ -73,7 +73,9 @@ export class GroupCommit {
           work.lost.push(error)
           if (work.lost.length > MAX_LOST) throw error
         }
-        const found = await records.find(id, until)
+        let found = await records.find(id, until)
+        if (isRefused && found.kind === 'live' && !written.includes(found.record.version))
+          found = await records.backOff(found, tries, until)
         if (found.kind !== 'live') return settleGone(work.entries, markOf(found), work.lost[0])
         if (written.includes(found.record.version)) return settleSaved(work.entries, found.record, true)
         const isOvertaken = found.record.version !== work.present.version
@@ -82,7 +84,6 @@ export class GroupCommit {
           work.present = found.record
           work.composed = null
         }
-        if (isRefused) await records.backOff(tries, until)
         reply = this.#write(work)
       }
       return null

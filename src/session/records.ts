@@ -181,16 +181,18 @@ export class Records {
   }
 
   /**
-   * Waits a little, and randomly so, before going against other processes again.
+   * Waits a little, and randomly so, before going against other processes again, and reads what stands there by then: what was read
+   * before the wait would lose again.
    * @throws SessionError `ERR_SESSION_CONFLICT` when the deadline has passed
    */
-  async backOff(tries: number, until: number): Promise<void> {
+  async backOff(found: Found & { kind: 'live' }, tries: number, until: number): Promise<Found> {
     if (tries > 0) await this.clock.sleep(Math.random() * Math.min(2 ** tries, MAX_BACK_OFF))
     if (instantBy(this.clock) >= until)
       throw new SessionError(
         'ERR_SESSION_CONFLICT',
         'Other processes kept writing this session until storeTimeout had passed. Nothing was saved; try again.',
       )
+    return tries > 0 ? this.find(found.record.id, until) : found
   }
 
   /** Writes a record that no one else knows of. @returns false when the write was refused */
@@ -247,7 +249,7 @@ export function successorUnder(mark: Mark): string | null {
 }
 
 /** Milliseconds. */
-const MAX_BACK_OFF = 32
+const MAX_BACK_OFF = 8
 
 const MISSING: Found = { kind: 'missing' }
 const UNREADABLE: Found = { kind: 'unreadable' }

@@ -108,6 +108,15 @@ export class SessionState {
     return dropped
   }
 
+  /** Drops what cannot do without a cookie: all that is in a new session, and all that comes with a rotation. @returns whether that was anything */
+  discardUncarriable(): boolean {
+    const { rotation, standing } = this
+    if (rotation === null && standing.kind !== 'new') return false
+    const dropped = rotation !== null || this.contents.isModified
+    this.discard()
+    return dropped
+  }
+
   /** Drops all that has not been saved. */
   discard(): void {
     this.rotation = null

@@ -16,13 +16,13 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 22_300,
+  '.': 22_500,
   './express': 2300,
   './fetch': 800,
   './hono': 1000,
   './node': 2300,
-  './redis': 3100,
-  './sqlite': 2700,
+  './redis': 4000,
+  './sqlite': 2800,
 }
 
 describe('the size of', () => {
