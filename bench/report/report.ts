@@ -30,8 +30,7 @@ function isWhole(results: Partial<Results>): results is Results {
   return (
     (['memory', 'redis', 'sqlite'] as const).every((store) =>
       ['floor', 'holdfast/node', 'holdfast/express', 'express-session'].every((name) => has(name, store)),
-    ) &&
-    [micro, memory, start].every((part) => part !== undefined)
+    ) && [micro, memory, start].every((part) => part !== undefined)
   )
 }
 
