@@ -16,7 +16,7 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 22_400,
+  '.': 22_500,
   './express': 2300,
   './fetch': 800,
   './hono': 1000,
