@@ -58,12 +58,15 @@ export class RecordTable {
     return row
   }
 
-  /** Writes a record, which shares nothing with the one given but strings. */
-  write(row: number, record: SessionData, touchedAt: number, endsAt: number): void {
+  /**
+   * Writes a record, which shares nothing with the one given but strings.
+   * @param json its data, which may take serialising, and that may fail
+   */
+  write(row: number, record: SessionData, json: string, touchedAt: number, endsAt: number): void {
     const page = this.#pageOf(row)
     const at = row % PAGE
-    page.json[at] = record.json
-    page.bytes[at] = Buffer.byteLength(page.json[at])
+    page.json[at] = json
+    page.bytes[at] = Buffer.byteLength(json)
     page.version[at] = record.version
     page.userId[at] = record.userId
     page.flash[at] = record.flash.length === 0 ? NO_FLASH : [...record.flash]

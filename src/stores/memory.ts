@@ -169,6 +169,8 @@ export class MemorySessionStore extends SessionStore {
   }
 
   #put(id: string, record: SessionData, touchedAt: number, ttl: number, row = this.#records.find(id)): void {
+    // First, as it fails where the data is an object that JSON cannot hold.
+    const { json } = record
     this.#sweeper.startAtFirstUse()
     const now = this.clock.now()
     const endsAt = deadlineOf(ttl, now)
@@ -178,7 +180,7 @@ export class MemorySessionStore extends SessionStore {
     }
     if (row !== NONE) this.#totalBytes -= this.#records.bytesOf(row)
     const written = row === NONE ? this.#records.add(id) : row
-    this.#records.write(written, record, touchedAt, endsAt)
+    this.#records.write(written, record, json, touchedAt, endsAt)
     this.#records.use(written)
     this.#totalBytes += this.#records.bytesOf(written)
     this.#makeRoom()
