@@ -26,6 +26,8 @@ export type SessionErrorCode =
   | 'ERR_SESSION_TIMEOUT'
   /** A stored record cannot be read. Stores throw it; the core turns it into a session not found, and an event. */
   | 'ERR_SESSION_RECORD'
+  /** The store cannot find the sessions of a user. The message names those that can. */
+  | 'ERR_SESSION_NO_USER_INDEX'
   /** No session middleware ran before `getSession`. */
   | 'ERR_SESSION_NO_MIDDLEWARE'
   /** A driver that the options ask for is not installed. The message names the package. */

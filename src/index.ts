@@ -13,6 +13,8 @@ export type { OutputOf, StandardSchema } from './session/typed.ts'
 export { createSessions, Sessions } from './sessions.ts'
 export { MemorySessionStore, type MemorySessionStoreOptions } from './stores/memory.ts'
 export { type Data, SessionData, type SessionDataInit, type SessionDataJSON } from './stores/session-data.ts'
+export { hasUserIndex, type UserIndex } from './stores/user-index.ts'
+export { type UserSession, UserSessions } from './user-sessions.ts'
 export {
   DEFAULT_TTL,
   isMark,

@@ -14,10 +14,11 @@ import type { SessionsOptions } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { Committer } from './session/commit.ts'
 import type { Session } from './session/session.ts'
-import { sessionOf, stateOf } from './session/session.ts'
+import { checkUserId, sessionOf, stateOf } from './session/session.ts'
 import type { Identity, Lookup, Standing } from './session/state.ts'
 import { SessionState } from './session/state.ts'
 import type { SessionStore } from './stores/store.ts'
+import { UserSessions } from './user-sessions.ts'
 
 /**
  * Makes the manager of an application's sessions. `createSessions()` alone works: sessions in memory, under a safe cookie.
@@ -71,6 +72,15 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   async commit(session: Session<T>, answer: { status?: number } = {}): Promise<Commit> {
     return this.commitNow(session, answer.status ?? 200)
+  }
+
+  /**
+   * The sessions of a user, on all devices: to list them, and to end one, all others, or all.
+   * @throws SessionError `ERR_SESSION_NO_USER_INDEX` on a store that cannot find them
+   */
+  forUser(userId: string): UserSessions {
+    checkUserId('forUser', userId)
+    return new UserSessions(userId, this.#committer.users, this.#committer.lifetimes)
   }
 
   /**

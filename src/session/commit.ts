@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts'
+import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
@@ -14,6 +15,7 @@ import { composeUnder, rotate } from './rotation.ts'
 import type { Identity, Rotation, SessionState } from './state.ts'
 import { outOfReach } from './state.ts'
 import { Touches } from './touches.ts'
+import { Users } from './users.ts'
 
 /** How a save ended. */
 export type SaveOutcome = 'saved' | 'unchanged' | 'gone'
@@ -34,6 +36,7 @@ export class Committer {
   readonly #records: Records
   readonly #groups: GroupCommit
   readonly #touches: Touches
+  readonly #users: Users
   readonly #mint: () => Identity
   /** Saves, touches and destroys that are not over. */
   readonly #underWay = new Set<Promise<unknown>>()
@@ -42,6 +45,7 @@ export class Committer {
     this.#records = new Records(options)
     this.#groups = new GroupCommit(this.#records)
     this.#touches = new Touches(options.lifetimes)
+    this.#users = new Users(this.#records)
     this.#mint = options.mint
   }
 
@@ -51,6 +55,15 @@ export class Committer {
 
   get lifetimes(): Lifetimes {
     return this.#records.lifetimes
+  }
+
+  /** @throws SessionError `ERR_SESSION_NO_USER_INDEX` where the store cannot find the sessions of a user */
+  get users(): Users {
+    if (this.#records.calls.hasUserIndex) return this.#users
+    throw new SessionError(
+      'ERR_SESSION_NO_USER_INDEX',
+      'This store cannot find the sessions of a user. MemorySessionStore, SqliteSessionStore and RedisSessionStore can, as can any store that implements UserIndex.',
+    )
   }
 
   /** A new session's id and token. */
@@ -100,8 +113,11 @@ export class Committer {
     const { idle, absolute, touchEvery } = this.lifetimes
     const ttl = Math.min(idle + touchEvery, record.createdAt + absolute - now) / 1000
     try {
-      const { calls } = this.#records
-      return await this.#noted(calls.touch(record.id, ttl, record.version, this.#records.until()))
+      const until = this.#records.until()
+      const touch = this.#records.calls.touch(record.id, ttl, record.version, until)
+      // Again, so that it is right where `absoluteTimeout` was raised since, or a failover of the store has lost it.
+      const note = this.#records.noteUser(record, until)
+      return (await this.#noted(Promise.all([touch, note])))[0]
     } catch {
       this.#touches.release(record)
       return false
@@ -121,10 +137,10 @@ export class Committer {
       let byThis = false
       if (standing.kind === 'live') {
         const { id } = standing.record
-        byThis = await this.#groups.alone(id, () => this.#records.end(id, until))
+        byThis = await this.#groups.alone(id, () => this.#records.end(id, 'destroyed', until))
       } else if (standing.kind === 'ended' && standing.mark !== null) {
         const successor = successorUnder(standing.mark)
-        byThis = successor !== null && (await this.#records.end(successor, until))
+        byThis = successor !== null && (await this.#records.end(successor, 'destroyed', until))
       }
       state.goDestroyed(byThis)
     })

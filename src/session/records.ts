@@ -7,7 +7,7 @@ import { publish } from '../events.ts'
 import type { SessionDataInit } from '../stores/session-data.ts'
 import { SessionData, stringifyData } from '../stores/session-data.ts'
 import type { Mark, SessionStore } from '../stores/store.ts'
-import { isMark } from '../stores/store.ts'
+import { isMark, withTouchedAt } from '../stores/store.ts'
 import type { Draft } from './change-log.ts'
 import type { ExpiryReason, Lifetimes } from './expiry.ts'
 import { expiryReason, storeTtl } from './expiry.ts'
@@ -103,33 +103,53 @@ export class Records {
   }
 
   /**
-   * Creates a record under a new id that no one else knows of.
+   * Creates a record under a new id that no one else knows of, and notes whose it is.
    * @param ttl seconds. Default: all that is left for it
    */
   async create(record: SessionData, until: number, ttl: number = this.ttl(record)): Promise<void> {
-    if (await this.#settle(record, until, () => this.calls.create(record.id, record, ttl, until))) return
-    throw new SessionError(
-      'ERR_SESSION_CONFLICT',
-      'The store says that a new, random id is taken. Does its create keep the contract?',
-    )
+    if (!(await this.#settle(record, until, () => this.calls.create(record.id, record, ttl, until))))
+      throw taken()
+    // Not before: whoever found the hint and no record would take the hint away.
+    for (let losses = 0; ; losses++) {
+      try {
+        return await this.noteUser(record, until)
+      } catch (error) {
+        if (losses === MAX_LOST) throw error
+      }
+    }
+  }
+
+  /** Notes in the store's index, where it has one, whose session a record is, for as long as that can live at all. */
+  async noteUser({ id, userId, createdAt }: SessionData, until: number): Promise<void> {
+    const left = (createdAt + this.lifetimes.absolute - this.clock.now()) / 1000
+    if (userId !== null) await this.calls.noteUser(userId, id, left, until)
   }
 
   /**
-   * Writes `next` over a record that no one else knows of yet; or anew, where that one's time, which was its base's, has run out.
+   * Writes `next` over a pending record; or anew, where that one's time, which was its base's, has run out.
    * @param ttl seconds, where not less is left for it
+   * @returns null when it has been ended: all sessions of its user were revoked
    */
-  async rewrite(record: SessionData, next: SessionData, ttl: number, until: number): Promise<SessionData> {
+  async rewrite(
+    record: SessionData,
+    next: SessionData,
+    ttl: number,
+    until: number,
+  ): Promise<SessionData | null> {
     const time = Math.min(ttl, this.ttl(next))
     const replace = (): Promise<boolean> => this.calls.replace(next.id, next, record.version, time, until)
-    if (!(await this.#settle(next, until, replace))) await this.create(next, until, time)
+    if (await this.#settle(next, until, replace)) return next
+    if ((await this.find(next.id, until)).kind === 'ended') return null
+    await this.create(next, until, time)
     return next
   }
 
-  /** Gives a record its full time to live. False when it has been ended. */
-  async keep(record: SessionData, until: number): Promise<boolean> {
+  /** Makes a pending record a session, with its full time to live. Null when it has been ended. */
+  async keep(pending: SessionData, until: number): Promise<SessionData | null> {
+    const record = withTouchedAt(pending, this.clock.now())
     for (let losses = 0; ; losses++) {
       try {
-        return await this.calls.touch(record.id, this.ttl(record), record.version, until)
+        return (await this.calls.touch(record.id, this.ttl(record), record.version, until)) ? record : null
       } catch (error) {
         if (losses === MAX_LOST) throw error
       }
@@ -138,14 +158,16 @@ export class Records {
 
   /**
    * Ends `id` and, along the marks of rotations under the same user, what it has become.
+   * @param reason by its visitor, or from outside
    * @returns whether this call ended it; false when it was over already
    */
-  async end(id: string, until: number): Promise<boolean> {
+  async end(id: string, reason: 'destroyed' | 'revoked', until: number): Promise<boolean> {
+    const mark: Mark = { kind: 'mark', reason, successor: null, sameUser: false }
     let losses = 0
     for (;;) {
       let isRefused = false
       try {
-        if (await this.calls.end(id, DESTROYED, undefined, until)) break
+        if (await this.calls.end(id, mark, undefined, until)) break
         isRefused = true
       } catch (error) {
         if (++losses > MAX_LOST) throw error
@@ -153,7 +175,7 @@ export class Records {
       const found = await this.calls.load(id, until)
       if (found === null) return losses > 0
       if (isMark(found)) {
-        if (losses > 0 && found.reason === 'destroyed') break
+        if (losses > 0 && found.reason === reason) break
         const successor = successorUnder(found)
         if (successor === null) return false
         id = successor
@@ -163,7 +185,7 @@ export class Records {
           'The store would not end the session. Does its end keep the contract?',
         )
     }
-    publish({ kind: 'destroyed', id })
+    publish({ kind: reason, id })
     return true
   }
 
@@ -205,6 +227,14 @@ export class Records {
   }
 }
 
+/** A new id was refused, which nobody else can know of. */
+export function taken(): SessionError {
+  return new SessionError(
+    'ERR_SESSION_CONFLICT',
+    'The store says that a new, random id is taken. Does its create keep the contract?',
+  )
+}
+
 /** What a session holds, its data already in JSON. */
 export interface Written {
   readonly json: string
@@ -235,4 +265,3 @@ const MAX_BACK_OFF = 32
 
 const MISSING: Found = { kind: 'missing' }
 const UNREADABLE: Found = { kind: 'unreadable' }
-const DESTROYED: Mark = { kind: 'mark', reason: 'destroyed', successor: null, sameUser: false }

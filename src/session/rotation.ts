@@ -1,12 +1,14 @@
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
+import { withTouchedAt } from '../stores/store.ts'
 import type { Operation } from './change-log.ts'
 import { draftOf, isIdempotent, replay, sinceSignIn } from './change-log.ts'
 import type { Change } from './contents.ts'
+import { PENDING } from './expiry.ts'
 import { outcomeUnknown } from './group-commit.ts'
 import type { Records } from './records.ts'
-import { markOf, MAX_LOST } from './records.ts'
+import { markOf, MAX_LOST, taken } from './records.ts'
 import type { Rotation } from './state.ts'
 
 /** What became of a rotation. */
@@ -35,7 +37,9 @@ export async function rotate(
   const old = base.id
   const sameUser = rotation.kind === 'rotate' || rotation.userId === base.userId
   const mark: Mark = { kind: 'mark', reason: 'rotated', successor: id, sameUser }
-  let record = composeUnder(records, id, base, operations, rotation)
+  const compose = (from: SessionData | null, on: readonly Operation[]): SessionData =>
+    withTouchedAt(composeUnder(records, id, from, on, rotation), PENDING)
+  let record: SessionData | null = compose(base, operations)
   const pending = (PENDING_TIMEOUTS * records.limits.storeTimeout) / 1000
   await records.create(record, until, Math.min(pending, records.ttl(record)))
 
@@ -57,22 +61,14 @@ export async function rotate(
         if (change?.unconfirmed !== undefined && !isIdempotent(operations))
           throw outcomeUnknown(change.unconfirmed)
         base = found.record
-        record = await records.rewrite(
-          record,
-          composeUnder(records, id, base, operations, rotation),
-          pending,
-          until,
-        )
+        record = await records.rewrite(record, compose(base, operations), pending, until)
+        if (record === null) throw taken()
       }
       await records.backOff(tries, until)
     } else if (rotation.kind === 'sign-in') {
       // A sign-in is never refused because its base has ended; but nothing of that base comes along.
-      record = await records.rewrite(
-        record,
-        composeUnder(records, id, null, sinceSignIn(operations), rotation),
-        pending,
-        until,
-      )
+      record = await records.rewrite(record, compose(null, sinceSignIn(operations)), pending, until)
+      if (record === null) return GONE
       fresh = true
       break
     } else {
@@ -80,10 +76,11 @@ export async function rotate(
       return { kind: 'gone', mark: markOf(found) }
     }
   }
-  // False: somebody destroyed the session by its old id meanwhile, and followed the mark.
-  if (!(await records.keep(record, until))) return { kind: 'gone', mark: null }
+  const kept = await records.keep(record, until)
+  // Somebody destroyed the session by its old id meanwhile, and followed the mark; or revoked all of its user's.
+  if (kept === null) return GONE
   publish({ kind: 'rotated', id: old, successor: id, signedIn: rotation.kind === 'sign-in' })
-  return { kind: 'rotated', record, fresh }
+  return { kind: 'rotated', record: kept, fresh }
 }
 
 /** A record under a new id: what `base` holds, unless it is another user's, with the operations made on it. */
@@ -109,6 +106,8 @@ export function composeUnder(
 
 /** How many `storeTimeout`s a new record lives while the old one has not ended. */
 const PENDING_TIMEOUTS = 5
+
+const GONE: RotationOutcome = { kind: 'gone', mark: null }
 
 const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }
 

@@ -262,9 +262,7 @@ export class Session<T extends object = Record<string, unknown>> {
    * Signing out is {@link destroy}.
    */
   signIn(userId: string): void {
-    // A lone surrogate would not come back from a store.
-    if (typeof userId !== 'string' || userId === '' || !userId.isWellFormed())
-      throw new SessionError('ERR_SESSION_ARGUMENT', 'signIn takes a user id, a string that is not empty.')
+    checkUserId('signIn', userId)
     this.#needCookie('signIn')
     const contents = this.#contents()
     const before = this.userId
@@ -380,6 +378,13 @@ export class Session<T extends object = Record<string, unknown>> {
   #born(): number {
     return (this.#state.bornAt ??= this.#state.contents.record?.createdAt ?? this.#clock.now())
   }
+}
+
+/** @throws SessionError `ERR_SESSION_ARGUMENT` for what is no user's id */
+export function checkUserId(action: string, userId: string): void {
+  // A lone surrogate would not come back from a store.
+  if (typeof userId !== 'string' || userId === '' || !userId.isWellFormed())
+    throw new SessionError('ERR_SESSION_ARGUMENT', `${action} takes a user id, a string that is not empty.`)
 }
 
 /** The last instant that a Date can hold, in epoch milliseconds. */

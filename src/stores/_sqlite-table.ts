@@ -21,6 +21,8 @@ export interface Statements {
   readonly touch: StatementSync
   /** (id, now) */
   readonly delete: StatementSync
+  /** (user id, now) → `id` of each of the user's records */
+  readonly idsOfUser: StatementSync
   /** (now, how many) → `mark` of each row removed */
   readonly sweep: StatementSync
 }
@@ -47,6 +49,7 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
       data TEXT NOT NULL           -- a JSON object; empty once the session ended
     ) STRICT;
     CREATE INDEX IF NOT EXISTS "${table}_ends_at" ON "${table}" (ends_at);
+    CREATE INDEX IF NOT EXISTS "${table}_user_id" ON "${table}" (user_id) WHERE user_id IS NOT NULL;
   `)
 
   const upsert = `
@@ -84,6 +87,7 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
       `UPDATE "${table}" SET touched_at = max(touched_at, ?), ends_at = max(ends_at, ?) WHERE ${isExpected}`,
     ),
     delete: statement(`DELETE FROM "${table}" WHERE ${isLive}`),
+    idsOfUser: statement(`SELECT id FROM "${table}" WHERE user_id = ? AND mark IS NULL AND ends_at > ?`),
     sweep: statement(`
       DELETE FROM "${table}" WHERE id IN (SELECT id FROM "${table}" WHERE ends_at <= ? LIMIT ?)
       RETURNING mark`),

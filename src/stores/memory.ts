@@ -5,6 +5,7 @@ import { inSlices, Sweeper } from './_sweeper.ts'
 import { SessionData } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 /** Options of {@link MemorySessionStore}. */
 export interface MemorySessionStoreOptions extends SessionStoreOptions {
@@ -26,11 +27,13 @@ export interface MemorySessionStoreOptions extends SessionStoreOptions {
  * by a warning and an event. Expired ones leave when they are asked for, and at cleanups, which begin with the first
  * write, work in slices of a millisecond or less, and keep no process alive.
  */
-export class MemorySessionStore extends SessionStore {
+export class MemorySessionStore extends SessionStore implements UserIndex {
   override readonly atomic: boolean = true
   readonly #records = new RecencyMap<Entry>()
   /** In the order of their ending, as all last equally long. An id has a live record or a mark, never both. */
   readonly #marks = new Map<string, { mark: Mark; endsAt: number }>()
+  /** The ids of the records that have a user, by that. */
+  readonly #idsOfUsers = new Map<string, Set<string>>()
   readonly #sweeper: Sweeper
   readonly #defaultTtl: number
   readonly #maxSessions: number
@@ -117,6 +120,16 @@ export class MemorySessionStore extends SessionStore {
     return true
   }
 
+  /** Does nothing: the records say whose they are. */
+  async noteUser(): Promise<void> {}
+
+  async idsOfUser(userId: string): Promise<readonly string[]> {
+    return [...(this.#idsOfUsers.get(userId) ?? [])]
+  }
+
+  /** Does nothing: a record that is there is no hint. */
+  async forgetUser(): Promise<void> {}
+
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
   override clearExpired(): Promise<number> {
     this.#forgetMarks()
@@ -127,6 +140,7 @@ export class MemorySessionStore extends SessionStore {
   clear(): void {
     this.#records.clear()
     this.#marks.clear()
+    this.#idsOfUsers.clear()
     this.#totalBytes = 0
   }
 
@@ -170,12 +184,26 @@ export class MemorySessionStore extends SessionStore {
     if (entry.endsAt <= now) return
     this.#records.set(id, entry)
     this.#totalBytes += entry.bytes
+    if (record.userId !== null) this.#addTo(record.userId, id)
     this.#makeRoom()
   }
 
   #remove(id: string, entry: Entry): void {
     this.#records.delete(id)
     this.#totalBytes -= entry.bytes
+    if (entry.record.userId !== null) this.#takeFrom(entry.record.userId, id)
+  }
+
+  #addTo(userId: string, id: string): void {
+    const ids = this.#idsOfUsers.get(userId)
+    if (ids === undefined) this.#idsOfUsers.set(userId, new Set([id]))
+    else ids.add(id)
+  }
+
+  #takeFrom(userId: string, id: string): void {
+    const ids = this.#idsOfUsers.get(userId)
+    ids?.delete(id)
+    if (ids?.size === 0) this.#idsOfUsers.delete(userId)
   }
 
   /** Lets the least recently used sessions go until both limits hold; never the last one, which was just written. */

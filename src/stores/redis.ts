@@ -11,6 +11,7 @@ import type { SessionData } from './session-data.ts'
 import { broken } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 export type { RedisClient } from './_redis-client.ts'
 
@@ -18,7 +19,7 @@ export type { RedisClient } from './_redis-client.ts'
 export type RedisSessionStoreOptions = RedisSettings & (WithClient | WithUrl)
 
 interface RedisSettings extends SessionStoreOptions {
-  /** What every key begins with; the session's id follows. Default `'holdfast:session:'` */
+  /** What every key begins with; the session's id follows, or `user:` and the id of a user. Default `'holdfast:session:'` */
   prefix?: string
   /** How long a record lives that `set` is given no `ttl` for, in seconds. Default 3600 */
   defaultTtl?: number
@@ -49,7 +50,7 @@ interface WithUrl {
  * import { Redis } from 'ioredis'
  * const store = new RedisSessionStore({ client: new Redis() })
  */
-export class RedisSessionStore extends SessionStore {
+export class RedisSessionStore extends SessionStore implements UserIndex {
   override readonly atomic: boolean = true
   readonly #connection: RedisConnection
   readonly #greeting: RedisGreeting
@@ -116,6 +117,22 @@ export class RedisSessionStore extends SessionStore {
     return this.#run(TOUCH, id, [milliseconds(ttl), String(this.clock.now()), ...given(expectedVersion)])
   }
 
+  /** The ids of a user's sessions are a sorted set of their own, each with the time when it need no longer be looked at. */
+  async noteUser(userId: string, id: string, ttl: number): Promise<void> {
+    const now = this.clock.now()
+    await this.#eval(NOTE_USER, this.#keyOfUser(userId), [String(now), String(deadlineOf(ttl, now)), id])
+  }
+
+  async idsOfUser(userId: string): Promise<readonly string[]> {
+    const key = this.#keyOfUser(userId)
+    return (await this.#send(key, ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf'])) as string[]
+  }
+
+  async forgetUser(userId: string, ids: readonly string[]): Promise<void> {
+    const key = this.#keyOfUser(userId)
+    if (ids.length > 0) await this.#send(key, ['ZREM', key, ...ids])
+  }
+
   /** Closes the connection that a `url` led to; a client that was handed in stays open. */
   override async close(): Promise<void> {
     // A command that waits for the greeting was asked for before.
@@ -123,14 +140,22 @@ export class RedisSessionStore extends SessionStore {
     await this.#connection.close()
   }
 
+  /** Under the one prefix, so that whoever may use the sessions' keys may use these. */
+  #keyOfUser(userId: string): string {
+    return `${this.#prefix}user:${userId}`
+  }
+
   async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
-    const key = this.#prefix + id
+    return isOne(await this.#eval(script, this.#prefix + id, args))
+  }
+
+  async #eval(script: Script, key: string, args: readonly string[]): Promise<unknown> {
     try {
-      return isOne(await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args]))
+      return await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args])
     } catch (error) {
       // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return isOne(await this.#send(key, ['EVAL', script.source, '1', key, ...args]))
+      return this.#send(key, ['EVAL', script.source, '1', key, ...args])
     }
   }
 
@@ -219,6 +244,18 @@ return 1`)
 const DELETE = script(`
 if redis.call('HEXISTS', KEYS[1], 'm') == 1 then return 0 end
 return redis.call('DEL', KEYS[1])`)
+
+/**
+ * Notes in a user's sorted set, KEYS[1], that the session ARGV[3] may live until ARGV[2], if it was not noted for longer before. What need no
+ * longer be looked at, by the present ARGV[1], leaves; and the set as a whole when its last session does.
+ */
+const NOTE_USER = script(`
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+local noted = redis.call('ZSCORE', KEYS[1], ARGV[3])
+if not noted or tonumber(noted) < tonumber(ARGV[2]) then redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3]) end
+local left = ARGV[2] - ARGV[1]
+if redis.call('PTTL', KEYS[1]) < left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left)) end
+return 1`)
 
 /** What {@link WRITE} takes. */
 function fieldsOf(record: SessionData, ttl: number): [string, string, string, string] {

@@ -11,6 +11,7 @@ import type { SessionData } from './session-data.ts'
 import { broken } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 /** Options of {@link SqliteSessionStore}: where the database is, and how to use it. */
 export type SqliteSessionStoreOptions = SqliteSettings & (SqlitePath | SqliteDatabase)
@@ -52,7 +53,7 @@ export interface SqliteSettings extends SessionStoreOptions {
  * @example
  * const store = new SqliteSessionStore({ path: 'sessions.db' })
  */
-export class SqliteSessionStore extends SessionStore {
+export class SqliteSessionStore extends SessionStore implements UserIndex {
   override readonly atomic: boolean = true
   readonly #defaultTtl: number
   readonly #sweeper: Sweeper
@@ -142,6 +143,18 @@ export class SqliteSessionStore extends SessionStore {
       return changed(touch.run(now, deadlineOf(ttl, now), id, now, expectedVersion ?? null))
     })
   }
+
+  /** Does nothing: the rows say whose they are. */
+  async noteUser(): Promise<void> {}
+
+  idsOfUser(userId: string): Promise<readonly string[]> {
+    return this.#run('idsOfUser', ({ idsOfUser }) =>
+      idsOfUser.all(userId, this.clock.now()).map((row) => row['id'] as string),
+    )
+  }
+
+  /** Does nothing: a row that is there is no hint. */
+  async forgetUser(): Promise<void> {}
 
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
   override clearExpired(): Promise<number> {

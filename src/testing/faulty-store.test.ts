@@ -48,6 +48,9 @@ const ask: Record<StoreOperation, () => Promise<unknown>> = {
   replace: () => store.replace('a', record('v2'), 'v1', 60),
   end: () => store.end('a', mark),
   touch: () => store.touch('a', 60),
+  noteUser: () => store.noteUser!('ada', 'a', 60),
+  idsOfUser: () => store.idsOfUser!('ada'),
+  forgetUser: () => store.forgetUser!('ada', ['a']),
   clearExpired: () => store.clearExpired(),
   close: () => store.close(),
 }
