@@ -101,7 +101,8 @@ export function composeUnder(
   replay(operations, draft)
   const createdAt = isBorn ? now : base.createdAt
   const updatedAt = isBorn || operations.length > 0 ? now : base.updatedAt
-  return records.compose(draft, { id, userId, createdAt, updatedAt, touchedAt: now })
+  const device = rotation?.kind === 'sign-in' ? rotation.device : (base?.device ?? null)
+  return records.compose(draft, { id, userId, device, createdAt, updatedAt, touchedAt: now })
 }
 
 /** How many `storeTimeout`s a new record lives while the old one has not ended. */

@@ -267,7 +267,7 @@ export class Session<T extends object = Record<string, unknown>> {
     const contents = this.#contents()
     const before = this.userId
     contents.signIn(before !== null && before !== userId)
-    this.#state.rotation = { kind: 'sign-in', userId }
+    this.#state.rotation = { kind: 'sign-in', userId, device: this.#state.device?.() ?? null }
   }
 
   /**

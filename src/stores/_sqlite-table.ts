@@ -46,6 +46,7 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
       successor TEXT,              -- of a rotation: the id that came after
       same_user INTEGER,           -- of a rotation: 1 if the user stayed the same
       flash TEXT NOT NULL,         -- keys to drop once read, a JSON list
+      device TEXT,                 -- what its user is to know the session by; null where that was not noted
       data TEXT NOT NULL           -- a JSON object; empty once the session ended
     ) STRICT;
     CREATE INDEX IF NOT EXISTS "${table}_ends_at" ON "${table}" (ends_at);
@@ -81,7 +82,7 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
     end: statement(`
       UPDATE "${table}" SET
         mark = ?, successor = ?, same_user = ?, ends_at = ?,
-        version = '', user_id = NULL, expires_at = NULL, flash = '[]', data = ''
+        version = '', user_id = NULL, expires_at = NULL, flash = '[]', device = NULL, data = ''
       WHERE ${isExpected}`),
     touch: statement(
       `UPDATE "${table}" SET touched_at = max(touched_at, ?), ends_at = max(ends_at, ?) WHERE ${isExpected}`,
@@ -104,14 +105,15 @@ const FIELDS = [
   'expires_at',
   'ends_at',
   'flash',
+  'device',
   'data',
 ]
 
 /** A record as its columns take it. */
 export function fieldsOf(record: SessionData, endsAt: number): SQLInputValue[] {
-  const { version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, json } = record
+  const { version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device, json } = record
   const keys = flash.length === 0 ? '[]' : JSON.stringify(flash)
-  return [version, userId, createdAt, updatedAt, touchedAt, expiresAt, endsAt, keys, json]
+  return [version, userId, createdAt, updatedAt, touchedAt, expiresAt, endsAt, keys, device, json]
 }
 
 /**
@@ -120,10 +122,11 @@ export function fieldsOf(record: SessionData, endsAt: number): SQLInputValue[] {
  * @throws SessionError `ERR_SESSION_RECORD` when a column is not what it must be
  */
 export function readRow(id: string, row: Row): SessionData | Mark {
-  const { mark, version, user_id: userId, data } = row
+  const { mark, version, user_id: userId, device, data } = row
   if (mark !== null) return readMark(row)
   if (typeof version !== 'string') throw broken('version is not text')
   if (userId !== null && typeof userId !== 'string') throw broken('user_id is neither text nor null')
+  if (device !== null && typeof device !== 'string') throw broken('device is neither text nor null')
   if (typeof data !== 'string') throw broken('data is not text')
   return new SessionData({
     id,
@@ -134,6 +137,7 @@ export function readRow(id: string, row: Row): SessionData | Mark {
     updatedAt: readTime(row, 'updated_at'),
     touchedAt: readTime(row, 'touched_at'),
     expiresAt: row['expires_at'] === null ? null : readTime(row, 'expires_at'),
+    device,
     ...(row['flash'] !== '[]' && { flash: readFlash(row['flash']) }),
   })
 }

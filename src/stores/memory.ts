@@ -268,7 +268,7 @@ const OPTIONS = ['clock', 'defaultTtl', 'cleanupInterval', 'maxSessions', 'maxTo
 
 /** A record of its own under the id that was asked for: strings are all that it shares with `data`, and they cannot change. */
 function copyOf(id: string, data: SessionData, touchedAt: number): SessionData {
-  const { version, userId, createdAt, updatedAt, expiresAt } = data
+  const { version, userId, createdAt, updatedAt, expiresAt, device } = data
   const flash = data.flash.length === 0 ? undefined : [...data.flash]
   return new SessionData({
     id,
@@ -279,6 +279,7 @@ function copyOf(id: string, data: SessionData, touchedAt: number): SessionData {
     updatedAt,
     touchedAt,
     expiresAt,
+    device,
     ...(flash && { flash }),
   })
 }
