@@ -26,6 +26,8 @@ export type SessionErrorCode =
   | 'ERR_SESSION_TIMEOUT'
   /** A stored record cannot be read. Stores throw it; the core turns it into a session not found, and an event. */
   | 'ERR_SESSION_RECORD'
+  /** The user has as many sessions as `maxSessionsPerUser` allows; nobody was signed in. Thrown at the sign-in's commit. */
+  | 'ERR_SESSION_TOO_MANY'
   /** The store cannot find the sessions of a user. The message names those that can. */
   | 'ERR_SESSION_NO_USER_INDEX'
   /** No session middleware ran before `getSession`. */
@@ -55,8 +57,8 @@ export class SessionError extends Error {
   override readonly name = 'SessionError'
   /** What went wrong; stable. */
   readonly code: SessionErrorCode
-  /** The HTTP status an unhandled error of this kind deserves: 503 when the store is at fault, else 500. */
-  readonly status: 500 | 503
+  /** The HTTP status an unhandled error of this kind deserves: 503 when the store is at fault, 409 where other sessions are in the way, else 500. */
+  readonly status: 409 | 500 | 503
   /** The headers that go with that status: of 503, when to try again. Express, Koa, Fastify and H3 put them on their answer by themselves. */
   readonly headers?: Readonly<Record<string, string>>
   readonly rule?: string
@@ -67,7 +69,7 @@ export class SessionError extends Error {
   constructor(code: SessionErrorCode, message: string, details: SessionErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
-    this.status = STORE_AT_FAULT.has(code) ? 503 : 500
+    this.status = STORE_AT_FAULT.has(code) ? 503 : code === 'ERR_SESSION_TOO_MANY' ? 409 : 500
     if (this.status === 503) this.headers = RETRY
     if (details.rule !== undefined) this.rule = details.rule
     if (details.path !== undefined) this.path = details.path

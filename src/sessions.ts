@@ -6,6 +6,8 @@ import type { CookieSource } from './cookie/connection.ts'
 import { cookieHeaderOf, takesSecureCookies } from './cookie/connection.ts'
 import { readCookie } from './cookie/read.ts'
 import { createTokenSource } from './cookie/token.ts'
+import type { NoteDevice } from './device.ts'
+import { describeDevice } from './device.ts'
 import { SessionError } from './errors.ts'
 import { publish } from './events.ts'
 import type { OnOutage } from './lookup.ts'
@@ -41,17 +43,19 @@ export class Sessions<T extends object = Record<string, unknown>> {
   readonly #committer: Committer
   readonly #trustProxy: boolean
   readonly #onOutage: OnOutage
+  readonly #noteDevice: NoteDevice | null
   #hasWarned = false
   #closing: Promise<void> | null = null
 
   constructor(options: SessionsOptions = {}) {
-    const { store, clock, lifetimes, limits, cookie, codec, trustProxy, onOutage } = resolveOptions(options)
+    const { store, clock, lifetimes, limits, cookie, codec, ...rest } = resolveOptions(options)
     this.cookie = cookie
     this.#form = { cookie, codec, absolute: lifetimes.absolute, now: () => clock.now() }
     this.#store = store
     this.#clock = clock
-    this.#trustProxy = trustProxy
-    this.#onOutage = onOutage
+    this.#trustProxy = rest.trustProxy
+    this.#onOutage = rest.onOutage
+    this.#noteDevice = rest.noteDevice
     this.#committer = new Committer({ store, clock, lifetimes, ...limits, mint: createTokenSource() })
   }
 
@@ -157,6 +161,8 @@ export class Sessions<T extends object = Record<string, unknown>> {
     const state = new SessionState(standing, credentials, this.#committer)
     state.lookup = lookup
     if (this.cookie.secure) state.isCookieBlocked = () => !takesSecureCookies(source, this.#trustProxy)
+    const note = this.#noteDevice
+    if (note !== null) state.device = () => describeDevice(source, note, this.#trustProxy)
     return sessionOf(state, this.#clock)
   }
 

@@ -53,12 +53,14 @@ describe('the list of a user’s sessions', () => {
         createdAt: new Date(start),
         lastActiveAt: new Date(start + 7 * MINUTE),
         expiresAt: new Date(start + 18 * MINUTE),
+        device: null,
       },
       {
         id: await idBehind(server, second!),
         createdAt: new Date(start + MINUTE),
         lastActiveAt: new Date(start + MINUTE),
         expiresAt: new Date(start + 12 * MINUTE),
+        device: null,
       },
     ])
   })

@@ -12,6 +12,8 @@ export interface UserSession {
   readonly lastActiveAt: Date
   /** When it ends unless something happens before. */
   readonly expiresAt: Date
+  /** What `noteDevice` kept of the device at sign-in; null for nothing. It comes from a browser: escape it in HTML. */
+  readonly device: string | null
 }
 
 /** The sessions of one user, on all devices: made by {@link Sessions.forUser}. */
@@ -40,6 +42,7 @@ export class UserSessions {
         createdAt: new Date(record.createdAt),
         lastActiveAt: new Date(Math.max(record.touchedAt, record.createdAt)),
         expiresAt: new Date(endOf(record, this.#lifetimes)),
+        device: record.device,
       }))
       .toSorted((a, b) => b.lastActiveAt.getTime() - a.lastActiveAt.getTime())
   }

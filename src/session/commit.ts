@@ -15,6 +15,7 @@ import { composeUnder, rotate } from './rotation.ts'
 import type { Identity, Rotation, SessionState } from './state.ts'
 import { outOfReach } from './state.ts'
 import { Touches } from './touches.ts'
+import { UserLimit } from './user-limit.ts'
 import { Users } from './users.ts'
 
 /** How a save ended. */
@@ -37,6 +38,7 @@ export class Committer {
   readonly #groups: GroupCommit
   readonly #touches: Touches
   readonly #users: Users
+  readonly #limit: UserLimit | null
   readonly #mint: () => Identity
   /** Saves, touches and destroys that are not over. */
   readonly #underWay = new Set<Promise<unknown>>()
@@ -46,6 +48,8 @@ export class Committer {
     this.#groups = new GroupCommit(this.#records)
     this.#touches = new Touches(options.lifetimes)
     this.#users = new Users(this.#records)
+    const { perUser } = options
+    this.#limit = perUser === null ? null : new UserLimit(this.#records, this.#users, perUser)
     this.#mint = options.mint
   }
 
@@ -90,7 +94,9 @@ export class Committer {
         if (state.rotation === rotation) state.rotation = null
         return carried
       } catch (error) {
-        if (change !== null) state.contents.restore(change)
+        // Who is refused stays who they were, or the commit would try it once more.
+        if (isRefusal(error)) state.discard()
+        else if (change !== null) state.contents.restore(change)
         // Something may have been written under it, to which no cookie will lead.
         if (state.standing.kind === 'new') state.identity = null
         throw error
@@ -232,9 +238,13 @@ export class Committer {
     await this.#records.calls.ready(until)
     // A session standing by itself may start from a record that was never written.
     const record = composeUnder(this.#records, identity.id, state.contents.record, operations, rotation)
-    await this.#records.create(record, until)
+    const created = await (rotation?.kind === 'sign-in' && this.#limit !== null
+      ? this.#limit.create(record, until)
+      : this.#records.create(record, until))
+    if (created === null) return this.#carryEnded(state, [], null, null)
+    await this.#trim(created)
     publish({ kind: 'created', id: record.id })
-    state.goOn(identity, record, rotation, 'created')
+    state.goOn(identity, created, rotation, 'created')
     return { outcome: 'saved', wrote: 'created' }
   }
 
@@ -260,13 +270,22 @@ export class Committer {
       return this.#carryEnded(state, change?.operations ?? [], rotation, markOf(found))
     const identity = this.#mint()
     const outcome = await this.#groups.alone(base.id, () =>
-      rotate(this.#records, base, identity.id, change, rotation, until),
+      rotate(this.#records, base, identity.id, change, rotation, this.#limit, until),
     )
     if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
+    await this.#trim(outcome.record)
     if (outcome.fresh) state.contents.leave()
     state.goOn(identity, outcome.record, rotation, 'rotated')
     return { outcome: 'saved', wrote: 'rotated' }
   }
+
+  async #trim({ userId }: SessionData): Promise<void> {
+    if (userId !== null) await this.#limit?.trim(userId)
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof SessionError && error.code === 'ERR_SESSION_TOO_MANY'
 }
 
 /** How many `storeTimeout`s a commit may take: one for a save before it, one of its own, one to start a new session where the old has ended. */

@@ -124,7 +124,10 @@ export class GroupCommit {
   }
 
   /** The next version of a record. */
-  #successor({ id, userId, device, createdAt, touchedAt }: SessionData, written: Draft | Written): SessionData {
+  #successor(
+    { id, userId, device, createdAt, touchedAt }: SessionData,
+    written: Draft | Written,
+  ): SessionData {
     const now = this.#records.clock.now()
     const times = { createdAt, updatedAt: now, touchedAt: Math.max(now, touchedAt) }
     return this.#records.compose(written, { id, userId, device, ...times })

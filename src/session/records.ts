@@ -10,7 +10,7 @@ import type { Mark, SessionStore } from '../stores/store.ts'
 import { isMark, withTouchedAt } from '../stores/store.ts'
 import type { Draft } from './change-log.ts'
 import type { ExpiryReason, Lifetimes } from './expiry.ts'
-import { expiryReason, storeTtl } from './expiry.ts'
+import { expiryReason, PENDING, storeTtl } from './expiry.ts'
 import type { Limits } from './limits.ts'
 import { checkSize } from './size.ts'
 import { StoreCalls } from './store-calls.ts'
@@ -106,13 +106,14 @@ export class Records {
    * Creates a record under a new id that no one else knows of, and notes whose it is.
    * @param ttl seconds. Default: all that is left for it
    */
-  async create(record: SessionData, until: number, ttl: number = this.ttl(record)): Promise<void> {
+  async create(record: SessionData, until: number, ttl: number = this.ttl(record)): Promise<SessionData> {
     if (!(await this.#settle(record, until, () => this.calls.create(record.id, record, ttl, until))))
       throw taken()
     // Not before: whoever found the hint and no record would take the hint away.
     for (let losses = 0; ; losses++) {
       try {
-        return await this.noteUser(record, until)
+        await this.noteUser(record, until)
+        return record
       } catch (error) {
         if (losses === MAX_LOST) throw error
       }
@@ -126,22 +127,31 @@ export class Records {
   }
 
   /**
-   * Writes `next` over a pending record; or anew, where that one's time, which was its base's, has run out.
-   * @param ttl seconds, where not less is left for it
-   * @returns null when it has been ended: all sessions of its user were revoked
+   * Creates a record that may yet be withdrawn: it lives for a few deadlines, until {@link keep} makes it a session.
+   * @returns the record as it is while pending
    */
-  async rewrite(
-    record: SessionData,
-    next: SessionData,
-    ttl: number,
-    until: number,
-  ): Promise<SessionData | null> {
-    const time = Math.min(ttl, this.ttl(next))
-    const replace = (): Promise<boolean> => this.calls.replace(next.id, next, record.version, time, until)
-    if (await this.#settle(next, until, replace)) return next
-    if ((await this.find(next.id, until)).kind === 'ended') return null
-    await this.create(next, until, time)
-    return next
+  createPending(record: SessionData, until: number): Promise<SessionData> {
+    const pending = withTouchedAt(record, PENDING)
+    return this.create(pending, until, this.#pendingTtl(pending))
+  }
+
+  /**
+   * Writes `next` over a pending record; or anew, where that one's time, which was its base's, has run out.
+   * @returns `next` as it is while pending; null when the record has been ended: all sessions of its user were revoked
+   */
+  async rewrite(record: SessionData, next: SessionData, until: number): Promise<SessionData | null> {
+    const pending = withTouchedAt(next, PENDING)
+    const ttl = this.#pendingTtl(pending)
+    const replace = (): Promise<boolean> =>
+      this.calls.replace(pending.id, pending, record.version, ttl, until)
+    if (await this.#settle(pending, until, replace)) return pending
+    if ((await this.find(pending.id, until)).kind === 'ended') return null
+    return this.create(pending, until, ttl)
+  }
+
+  /** Takes a pending record back. Where the store refuses, it runs out. */
+  async withdraw(id: string, until: number): Promise<void> {
+    await this.calls.end(id, WITHDRAWN, undefined, until).catch(ignore)
   }
 
   /** Makes a pending record a session, with its full time to live. Null when it has been ended. */
@@ -200,6 +210,11 @@ export class Records {
         'ERR_SESSION_CONFLICT',
         'Other processes kept writing this session until storeTimeout had passed. Nothing was saved; try again.',
       )
+  }
+
+  /** Seconds: some `storeTimeout`s, where not less is left. */
+  #pendingTtl(pending: SessionData): number {
+    return Math.min((5 * this.limits.storeTimeout) / 1000, this.ttl(pending))
   }
 
   /** Writes a record that no one else knows of. @returns false when the write was refused */
@@ -265,3 +280,6 @@ const MAX_BACK_OFF = 32
 
 const MISSING: Found = { kind: 'missing' }
 const UNREADABLE: Found = { kind: 'unreadable' }
+const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }
+
+const ignore = (): void => {}

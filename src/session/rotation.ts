@@ -1,15 +1,14 @@
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
-import { withTouchedAt } from '../stores/store.ts'
 import type { Operation } from './change-log.ts'
 import { draftOf, isIdempotent, replay, sinceSignIn } from './change-log.ts'
 import type { Change } from './contents.ts'
-import { PENDING } from './expiry.ts'
 import { outcomeUnknown } from './group-commit.ts'
 import type { Records } from './records.ts'
 import { markOf, MAX_LOST, taken } from './records.ts'
 import type { Rotation } from './state.ts'
+import type { UserLimit } from './user-limit.ts'
 
 /** What became of a rotation. */
 export type RotationOutcome =
@@ -24,6 +23,7 @@ export type RotationOutcome =
  *
  * @param base the record the change was made on
  * @param id the new id
+ * @param limit may refuse a sign-in
  */
 export async function rotate(
   records: Records,
@@ -31,17 +31,18 @@ export async function rotate(
   id: string,
   change: Change | null,
   rotation: Rotation,
+  limit: UserLimit | null,
   until: number,
 ): Promise<RotationOutcome> {
   const operations = change?.operations ?? []
   const old = base.id
   const sameUser = rotation.kind === 'rotate' || rotation.userId === base.userId
   const mark: Mark = { kind: 'mark', reason: 'rotated', successor: id, sameUser }
-  const compose = (from: SessionData | null, on: readonly Operation[]): SessionData =>
-    withTouchedAt(composeUnder(records, id, from, on, rotation), PENDING)
-  let record: SessionData | null = compose(base, operations)
-  const pending = (PENDING_TIMEOUTS * records.limits.storeTimeout) / 1000
-  await records.create(record, until, Math.min(pending, records.ttl(record)))
+  const rewrite = (from: SessionData | null, on: readonly Operation[]): Promise<SessionData | null> => {
+    return records.rewrite(record, composeUnder(records, id, from, on, rotation), until)
+  }
+  let record = await records.createPending(composeUnder(records, id, base, operations, rotation), until)
+  if (rotation.kind === 'sign-in') await limit?.admit(record, base, until)
 
   let fresh = false
   let losses = 0
@@ -61,18 +62,20 @@ export async function rotate(
         if (change?.unconfirmed !== undefined && !isIdempotent(operations))
           throw outcomeUnknown(change.unconfirmed)
         base = found.record
-        record = await records.rewrite(record, compose(base, operations), pending, until)
-        if (record === null) throw taken()
+        const rewritten = await rewrite(base, operations)
+        if (rewritten === null) throw taken()
+        record = rewritten
       }
       await records.backOff(tries, until)
     } else if (rotation.kind === 'sign-in') {
       // A sign-in is never refused because its base has ended; but nothing of that base comes along.
-      record = await records.rewrite(record, compose(null, sinceSignIn(operations)), pending, until)
-      if (record === null) return GONE
+      const rewritten = await rewrite(null, sinceSignIn(operations))
+      if (rewritten === null) return GONE
+      record = rewritten
       fresh = true
       break
     } else {
-      await records.calls.end(id, WITHDRAWN, undefined, until).catch(leaveToExpire)
+      await records.withdraw(id, until)
       return { kind: 'gone', mark: markOf(found) }
     }
   }
@@ -105,11 +108,4 @@ export function composeUnder(
   return records.compose(draft, { id, userId, device, createdAt, updatedAt, touchedAt: now })
 }
 
-/** How many `storeTimeout`s a new record lives while the old one has not ended. */
-const PENDING_TIMEOUTS = 5
-
 const GONE: RotationOutcome = { kind: 'gone', mark: null }
-
-const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }
-
-const leaveToExpire = (): void => {}

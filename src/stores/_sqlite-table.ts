@@ -52,6 +52,7 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
     CREATE INDEX IF NOT EXISTS "${table}_ends_at" ON "${table}" (ends_at);
     CREATE INDEX IF NOT EXISTS "${table}_user_id" ON "${table}" (user_id) WHERE user_id IS NOT NULL;
   `)
+  addDevice(database, table)
 
   const upsert = `
     INSERT INTO "${table}" (id, ${FIELDS.join(', ')}) VALUES (?${', ?'.repeat(FIELDS.length)})
@@ -92,6 +93,18 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
     sweep: statement(`
       DELETE FROM "${table}" WHERE id IN (SELECT id FROM "${table}" WHERE ends_at <= ? LIMIT ?)
       RETURNING mark`),
+  }
+}
+
+/** Gives a table its column `device` that was made by a Holdfast which had none. */
+function addDevice(database: DatabaseSync, table: string): void {
+  const columns = database.prepare(`SELECT 1 FROM pragma_table_info(?) WHERE name = 'device'`)
+  if (columns.get(table) !== undefined) return
+  try {
+    database.exec(`ALTER TABLE "${table}" ADD COLUMN device TEXT`)
+  } catch (error) {
+    // Another process may have been first.
+    if (columns.get(table) === undefined) throw error
   }
 }
 

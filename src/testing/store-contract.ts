@@ -131,6 +131,7 @@ export const storeContract: readonly StoreTest[] = [
       touchedAt: 1_700_000_000_003,
       expiresAt: 4_100_000_000_004,
       flash: ['notice', 'list'],
+      device: 'Firefox on "Ünïx" 🦊 \uFFFD',
     }
     await store.set('set', record('set', 1, fields), 60)
     await store.create('created', record('created', 1, fields), 60)
@@ -488,6 +489,7 @@ export const storeContract: readonly StoreTest[] = [
       touchedAt: 3000,
       expiresAt: 4_100_000_000_000,
       flash: ['a'],
+      device: 'd',
     }
     await store.create('a', record('a', 1, fields), 60)
     await store.touch('a', 60)
@@ -943,8 +945,8 @@ function recordOf(found: SessionData | Mark | null): SessionData {
 
 function fieldsOf(found: SessionData | null): unknown {
   assert.ok(found !== null, 'nothing was found')
-  const { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, data } = found
-  return { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash: [...flash], data }
+  const { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device, data } = found
+  return { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash: [...flash], device, data }
 }
 
 async function assertGone(store: SessionStore, id: string): Promise<void> {
