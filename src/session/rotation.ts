@@ -63,7 +63,11 @@ export async function rotate(
           throw outcomeUnknown(change.unconfirmed)
         base = found.record
         const rewritten = await rewrite(base, operations)
-        if (rewritten === null) throw taken()
+        if (rewritten === null) {
+          const present = await records.find(old, until)
+          if (present.kind === 'live') throw taken()
+          return { kind: 'gone', mark: markOf(present) }
+        }
         record = rewritten
       }
       await records.backOff(tries, until)

@@ -25,6 +25,7 @@ export class UserLimit {
    * @throws SessionError `ERR_SESSION_TOO_MANY` where the limit refuses it
    */
   async create(record: SessionData, until: number): Promise<SessionData | null> {
+    if (this.#limit.whenTooMany !== 'refuse') return this.#records.create(record, until)
     const pending = await this.#records.createPending(record, until)
     await this.admit(pending, null, until)
     return this.#records.keep(pending, until)
