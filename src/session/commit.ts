@@ -1,3 +1,5 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain, settle } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
@@ -76,7 +78,7 @@ export class Committer {
   }
 
   /** Looks an id up: the one round trip of a read. */
-  find(id: string): Promise<Found> {
+  find(id: string): Awaitable<Found> {
     return this.#records.find(id, this.#records.until())
   }
 
@@ -84,23 +86,26 @@ export class Committer {
    * Carries a session's changes, and the rotation or sign-in it asked for, into the store. On failure all that stays pending.
    * @param always creates a record even for a new session with nothing in it
    */
-  save(state: SessionState, always = false): Promise<Carried> {
-    const saving = state.inTurn(async () => {
+  save(state: SessionState, always = false): Awaitable<Carried> {
+    const saving = state.inTurn(() => {
       const change = state.contents.seal()
       const { rotation } = state
-      try {
-        const carried = await this.#carry(state, change, rotation, always)
-        // Whatever came of it; one asked for meanwhile is still to come.
-        if (state.rotation === rotation) state.rotation = null
-        return carried
-      } catch (error) {
-        // Who is refused stays who they were, or the commit would try it once more.
-        if (isRefusal(error)) state.discard()
-        else if (change !== null) state.contents.restore(change)
-        // Something may have been written under it, to which no cookie will lead.
-        if (state.standing.kind === 'new') state.identity = null
-        throw error
-      }
+      return settle(
+        () => this.#carry(state, change, rotation, always),
+        (carried) => {
+          // Whatever came of it; one asked for meanwhile is still to come.
+          if (state.rotation === rotation) state.rotation = null
+          return carried
+        },
+        (error) => {
+          // Who is refused stays who they were, or the commit would try it once more.
+          if (isRefusal(error)) state.discard()
+          else if (change !== null) state.contents.restore(change)
+          // Something may have been written under it, to which no cookie will lead.
+          if (state.standing.kind === 'new') state.identity = null
+          throw error
+        },
+      )
     })
     return this.#noted(saving)
   }
@@ -111,30 +116,35 @@ export class Committer {
   }
 
   /** Notes activity where that is due. A store that refuses is reported; the answer does not suffer. */
-  async touch({ standing }: SessionState): Promise<boolean> {
+  touch({ standing }: SessionState): Awaitable<boolean> {
     if (standing.kind !== 'live') return false
     const { record } = standing
     const now = this.clock.now()
     if (this.#records.expiryReason(record) !== null || !this.#touches.claim(record, now)) return false
     const { idle, absolute, touchEvery } = this.lifetimes
     const ttl = Math.min(idle + touchEvery, record.createdAt + absolute - now) / 1000
-    try {
-      const until = this.#records.until()
-      const touch = this.#records.calls.touch(record.id, ttl, record.version, until)
-      // Again, so that it is right where `absoluteTimeout` was raised since, or a failover of the store has lost it.
-      const note = this.#records.noteUser(record, until)
-      return (await this.#noted(Promise.all([touch, note])))[0]
-    } catch {
-      this.#touches.release(record)
-      return false
-    }
+    const until = this.#records.until()
+    return settle(
+      () => {
+        const touched = this.#records.calls.touch(record.id, ttl, record.version, until)
+        if (record.userId === null) return this.#noted(touched)
+        // Again, so that it is right where `absoluteTimeout` was raised since, or a failover of the store has lost it.
+        const noted = this.#records.noteUser(record, until)
+        return this.#noted(Promise.all([touched, noted]).then(([isTouched]) => isTouched))
+      },
+      (touched) => touched,
+      () => {
+        this.#touches.release(record)
+        return false
+      },
+    )
   }
 
   /**
    * Ends a session for good, and what it was rotated into under the same user.
    * @throws SessionError when the store did not confirm it; then the session stands as before
    */
-  destroy(state: SessionState): Promise<void> {
+  destroy(state: SessionState): Awaitable<void> {
     const ending = state.inTurn(async () => {
       const { standing } = state
       if (standing.kind === 'destroyed') return
@@ -166,7 +176,8 @@ export class Committer {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
   }
 
-  #noted<R>(work: Promise<R>): Promise<R> {
+  #noted<R>(work: Awaitable<R>): Awaitable<R> {
+    if (!(work instanceof Promise)) return work
     const end = (): void => void this.#underWay.delete(work)
     this.#underWay.add(work)
     work.then(end, end)
@@ -174,7 +185,7 @@ export class Committer {
   }
 
   /** Reads the record anew, dropping changes not yet saved. */
-  reload(state: SessionState): Promise<void> {
+  reload(state: SessionState): Awaitable<void> {
     return state.inTurn(async () => {
       const { standing } = state
       if (standing.kind === 'outage') throw outOfReach('reload', standing.error)
@@ -192,7 +203,7 @@ export class Committer {
     change: Change | null,
     rotation: Rotation | null,
     always: boolean,
-  ): Promise<Carried> | Carried {
+  ): Awaitable<Carried> {
     const { standing } = state
     const operations = change?.operations ?? []
     switch (standing.kind) {
@@ -221,7 +232,7 @@ export class Committer {
     operations: readonly Operation[],
     rotation: Rotation | null,
     mark: Mark | null,
-  ): Promise<Carried> | Carried {
+  ): Awaitable<Carried> {
     if (state.standing.kind === 'live') publish({ kind: 'gone', id: state.standing.record.id })
     state.goEnded(mark)
     return rotation?.kind === 'sign-in' ? this.#create(state, sinceSignIn(operations), rotation) : GONE
@@ -248,14 +259,15 @@ export class Committer {
     return { outcome: 'saved', wrote: 'created' }
   }
 
-  async #replace(state: SessionState, change: Change, base: SessionData): Promise<Carried> {
-    const outcome = await this.#groups.write(base, change)
-    if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
-    state.goLive(outcome.record)
-    if (outcome.merged) state.contents.rebase(outcome.record)
-    else state.contents.advance(outcome.record)
-    if (change.operations.some((operation) => operation.kind === 'expiry')) state.cookieDue ??= 'lifetime'
-    return { outcome: 'saved', wrote: 'replaced' }
+  #replace(state: SessionState, change: Change, base: SessionData): Awaitable<Carried> {
+    return chain(this.#groups.write(base, change), (outcome) => {
+      if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
+      state.goLive(outcome.record)
+      if (outcome.merged) state.contents.rebase(outcome.record)
+      else state.contents.advance(outcome.record)
+      if (change.operations.some((operation) => operation.kind === 'expiry')) state.cookieDue ??= 'lifetime'
+      return REPLACED
+    })
   }
 
   async #rotate(
@@ -292,4 +304,5 @@ function isRefusal(error: unknown): boolean {
 const DRAIN_TIMEOUTS = 3
 
 const GONE: Carried = { outcome: 'gone', wrote: 'nothing' }
+const REPLACED: Carried = { outcome: 'saved', wrote: 'replaced' }
 const UNCHANGED: Carried = { outcome: 'unchanged', wrote: 'nothing' }

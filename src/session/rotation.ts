@@ -53,7 +53,8 @@ export async function rotate(
       // The reply was lost, perhaps not the request: repeat it, and never withdraw the new record for it.
       if (++losses > MAX_LOST) throw error
     }
-    const found = await records.find(old, until)
+    let found = await records.find(old, until)
+    if (found.kind === 'live') found = await records.backOff(found, tries, until)
     if (found.kind === 'ended' && found.mark.successor === id) break
     if (found.kind === 'live') {
       if (found.record.version !== base.version) {
@@ -70,12 +71,13 @@ export async function rotate(
         }
         record = rewritten
       }
-      await records.backOff(tries, until)
     } else if (rotation.kind === 'sign-in') {
       // A sign-in is never refused because its base has ended; but nothing of that base comes along.
       const rewritten = await rewrite(null, sinceSignIn(operations))
       if (rewritten === null) return GONE
       record = rewritten
+      // It takes the place of none any more; and the old one may go on, under yet another id.
+      await limit?.admit(record, null, until)
       fresh = true
       break
     } else {

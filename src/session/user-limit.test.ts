@@ -212,6 +212,21 @@ describe('where a sign-in beyond it is refused', () => {
     }
   })
 
+  test('a sign-in in place of a session that goes on under another id meanwhile is one more', async () => {
+    const server = serve(REFUSE)
+    const { sessions, store } = server
+    const cookies: string[] = await signInTimes(server, 2)
+    const { reached, letGo } = holdUp(store, 'end')
+    const again = visit(sessions, cookies[0]!, (session) => session.signIn('ada'))
+    const refused = expect(again).rejects.toMatchObject(TOO_MANY)
+    await reached
+    const { cookie } = await visit(server.other(), cookies[0]!, (session) => session.rotate())
+    letGo()
+    await refused
+    expect(await alive(server, [...cookies, cookie])).toEqual([1, 2])
+    expect(await ids(server)).toHaveLength(2)
+  })
+
   test('a sign-in whose user is revoked meanwhile is gone', async () => {
     const server = serve(REFUSE)
     const { sessions, store } = server

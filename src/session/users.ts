@@ -35,8 +35,11 @@ export class Users {
       ;(isPending(record) ? pending : live).set(record.id, record)
     }
     await forEach(await calls.idsOfUser(userId, this.#records.until()), look)
-    // Whoever looks next would try again.
-    if (stale.length > 0) await calls.forgetUser(userId, stale, this.#records.until()).catch(ignore)
+    try {
+      if (stale.length > 0) await calls.forgetUser(userId, stale, this.#records.until())
+    } catch {
+      // Whoever looks next tries again.
+    }
     return { live: [...live.values()], pending: [...pending.values()] }
   }
 
@@ -126,5 +129,3 @@ const PAUSE = 5
 
 /** Few enough to be answered well within a deadline. */
 const AT_ONCE = 100
-
-const ignore = (): void => {}
