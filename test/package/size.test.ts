@@ -16,13 +16,13 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 21_800,
+  '.': 24_800,
   './express': 2300,
-  './fetch': 700,
+  './fetch': 800,
   './hono': 1000,
-  './node': 2200,
-  './redis': 3100,
-  './sqlite': 2700,
+  './node': 2300,
+  './redis': 4300,
+  './sqlite': 2900,
 }
 
 describe('the size of', () => {
