@@ -7,6 +7,7 @@ import { csrf } from 'hono/csrf'
 import { secureHeaders } from 'hono/secure-headers'
 
 import { DecisionLog } from './decision-log.ts'
+import { addDevices } from './devices.ts'
 import { addExperiments } from './experiments.ts'
 import { goodOf } from './goods.ts'
 import { homePage, quietPage } from './pages.ts'
@@ -105,6 +106,7 @@ export function createApp(sessions: Sessions<AppSession>, store: SessionStore, s
     return c.redirect('/#note', 303)
   })
 
+  addDevices(app, sessions)
   addExperiments(app, store)
   return app
 }
