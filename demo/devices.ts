@@ -14,9 +14,9 @@ export function addDevices(app: App, sessions: Sessions<AppSession>): void {
 
   app.post('/devices/revoke', async (c) => {
     const { session } = c.var
-    const { id } = await c.req.parseBody()
+    const { id = '' } = await c.req.parseBody<Record<string, string>>()
     // Of this user's sessions only: an id that somebody made up, or found, ends nothing.
-    const isEnded = session.userId !== null && (await sessions.forUser(session.userId).revoke(String(id)))
+    const isEnded = session.userId !== null && (await sessions.forUser(session.userId).revoke(id))
     if (session.userId !== null)
       session.flash('notice', isEnded ? 'That device is signed out.' : 'That device was signed out already.')
     return c.redirect('/devices', 303)
