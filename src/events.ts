@@ -21,6 +21,8 @@ export type SessionEvent =
   | { kind: 'sweep'; removed: number; error?: unknown }
   /** A store that loses sessions before their time: a Redis that evicts, or this process's memory in production. Told once. */
   | { kind: 'unfit-store'; reason: 'evicts' | 'in-memory'; remedy: string }
+  /** Processes do not hear of each other's sign-outs, and find them out by looking again, within half a minute. Told once by each store. */
+  | { kind: 'no-notices'; operation: 'publish' | 'subscribe'; remedy: string }
   /** The memory store is full and lets its least recently used session go. Told once. */
   | { kind: 'evicting'; limit: 'maxSessions' | 'maxTotalBytes' }
 

@@ -2,6 +2,8 @@ import type { Clock } from '../clock.ts'
 import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
+import type { Hearer, RedisSubscriber } from './_redis-subscriber.ts'
+import { connectNodeRedis, subscriberBeside } from './_redis-subscriber.ts'
 
 /**
  * A client of Redis or Valkey, known by its shape: ioredis or iovalkey (single, Sentinel, Cluster), or
@@ -33,18 +35,31 @@ interface NodeRedisCluster {
 
 /** Redis, whatever client leads there: a command about one key goes in, its reply comes out. */
 export interface RedisConnection {
+  /** Whether one command can speak of keys of one slot only. */
+  readonly isCluster: boolean
+  /** What the client itself puts before every key, and not before channels. */
+  readonly keyPrefix: string
   /**
    * Sends one command; text in its reply is strings.
    * @param key the one key that `args` speak of, by which a cluster finds the node
    */
   command(key: string, args: string[]): Promise<unknown>
+  /** Opens a connection beside this one, to hear what is published; null where the client has no way to. The caller closes it. */
+  subscriber(hearer: Hearer): Promise<RedisSubscriber | null>
   /** Closes what was opened here. */
   close(): Promise<void>
 }
 
 /** The connection behind a client that somebody else opened, and will close. */
 export function connectionOf(client: RedisClient): RedisConnection {
-  return { command: commandOf(client), close: () => Promise.resolve() }
+  const { isCluster, options } = client as { isCluster?: boolean; options?: { keyPrefix?: string | Buffer } }
+  return {
+    isCluster: isCluster === true || has(client, 'nodeClient'),
+    keyPrefix: options?.keyPrefix?.toString() ?? '',
+    command: commandOf(client),
+    subscriber: async (hearer) => subscriberBeside(client, hearer),
+    close: () => Promise.resolve(),
+  }
 }
 
 function commandOf(client: RedisClient): RedisConnection['command'] {
@@ -116,6 +131,9 @@ export function connectionTo(url: string, clock: Clock): RedisConnection {
     }
   }
   return {
+    isCluster: false,
+    keyPrefix: '',
+    subscriber: async (hearer) => connectNodeRedis(await createClient(url, () => true), hearer),
     async command(key, args) {
       if (closing !== undefined)
         throw new SessionError('ERR_SESSION_STORE', 'The store is closed: its close() was called.')
@@ -141,12 +159,13 @@ const MAX_SILENCE = 1000
 
 const PROTOCOLS: readonly string[] = ['redis:', 'rediss:', 'unix:']
 
-interface OwnConnection extends RedisConnection {
+interface OwnConnection extends Pick<RedisConnection, 'command' | 'close'> {
   /** Ends it at once; what waits for an answer fails. */
   drop(): void
 }
 
-async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
+/** @param isWanted whether a connection that was lost, or not to be had, is tried again */
+async function createClient(url: string, isWanted: () => boolean): Promise<ReturnType<CreateClient>> {
   const { createClient } = await import('redis').catch((cause: unknown) => {
     throw new SessionError(
       'ERR_SESSION_NO_DRIVER',
@@ -154,14 +173,20 @@ async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
       { cause },
     )
   })
-  let connected = false
-  const client = createClient({
+  return createClient({
     url,
     // While the connection is lost a command fails at once, rather than being carried out when nobody waits for it.
     disableOfflineQueue: true,
     // Several processes that lost the same server do not come back all at once.
-    socket: { reconnectStrategy: () => connected && 200 + Math.random() * 200 },
+    socket: { reconnectStrategy: () => isWanted() && 200 + Math.random() * 200 },
   })
+}
+
+type CreateClient = (typeof import('redis'))['createClient']
+
+async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
+  let connected = false
+  const client = await createClient(url, () => connected)
   // Without a listener, a lost connection would end the process.
   client.on('error', (error: unknown) => publish({ kind: 'store-failure', operation: 'connect', error }))
   const drop = (): void => client.destroy()

@@ -2,6 +2,8 @@ import { publish } from '../events.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
 import { RecencyMap } from './_recency-map.ts'
 import { inSlices, Sweeper } from './_sweeper.ts'
+import { Watchers } from './_watchers.ts'
+import type { NoticeListener, Notices } from './notices.ts'
 import { SessionData } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, MARK_SECONDS, SessionStore } from './store.ts'
@@ -24,13 +26,14 @@ export interface MemorySessionStoreOptions extends SessionStoreOptions {
  * Each operation happens at once, within one tick. A record is kept as JSON text, so what goes in and what comes
  * out are copies. The store is bounded: when it is full, the least recently used sessions leave, which it says once,
  * by a warning and an event. Expired ones leave when they are asked for, and at cleanups, which begin with the first
- * write, work in slices of a millisecond or less, and keep no process alive.
+ * write, work in slices of a millisecond or less, and keep no process alive. Notices are told at once, before the operation has answered.
  */
-export class MemorySessionStore extends SessionStore {
+export class MemorySessionStore extends SessionStore implements Notices {
   override readonly atomic: boolean = true
   readonly #records = new RecencyMap<Entry>()
   /** In the order of their ending, as all last equally long. An id has a live record or a mark, never both. */
   readonly #marks = new Map<string, { mark: Mark; endsAt: number }>()
+  readonly #watchers = new Watchers()
   readonly #sweeper: Sweeper
   readonly #defaultTtl: number
   readonly #maxSessions: number
@@ -62,12 +65,15 @@ export class MemorySessionStore extends SessionStore {
   async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
     this.#put(id, copyOf(id, data, data.touchedAt), ttl)
     this.#marks.delete(id)
+    this.#watchers.tell(id, data.version)
   }
 
   async delete(id: string): Promise<boolean> {
     const entry = this.#find(id)
-    if (entry !== undefined) this.#remove(id, entry)
-    return entry !== undefined
+    if (entry === undefined) return false
+    this.#remove(id, entry)
+    this.#watchers.tell(id, null)
+    return true
   }
 
   async exists(id: string): Promise<boolean> {
@@ -95,6 +101,7 @@ export class MemorySessionStore extends SessionStore {
     const present = this.#find(id)?.record
     if (present === undefined || present.version !== expectedVersion) return false
     this.#put(id, copyOf(id, data, Math.max(data.touchedAt, present.touchedAt)), ttl)
+    this.#watchers.tell(id, data.version)
     return true
   }
 
@@ -105,6 +112,7 @@ export class MemorySessionStore extends SessionStore {
     this.#forgetMarks()
     const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
     this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
+    this.#watchers.tell(id, null)
     return true
   }
 
@@ -115,6 +123,10 @@ export class MemorySessionStore extends SessionStore {
     entry.record = copyOf(id, entry.record, Math.max(now, entry.record.touchedAt))
     entry.endsAt = Math.max(entry.endsAt, deadlineOf(ttl, now))
     return true
+  }
+
+  async watch(id: string, listener: NoticeListener): Promise<() => void> {
+    return this.#watchers.add(id, listener)
   }
 
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
@@ -128,6 +140,7 @@ export class MemorySessionStore extends SessionStore {
     this.#records.clear()
     this.#marks.clear()
     this.#totalBytes = 0
+    this.#watchers.tellAll()
   }
 
   /** Cleans up every `cleanupInterval` seconds from now on. The store begins by itself with its first write. */
@@ -185,6 +198,7 @@ export class MemorySessionStore extends SessionStore {
       if (size === 1 || (size <= this.#maxSessions && this.#totalBytes <= this.#maxTotalBytes)) return
       this.#sayFull(size > this.#maxSessions ? 'maxSessions' : 'maxTotalBytes')
       this.#remove(oldest!.id, oldest!.value)
+      this.#watchers.tell(oldest!.id, null)
     }
   }
 

@@ -3,15 +3,15 @@ import { describe, test } from 'vitest'
 import type { StoreHarness } from '../../src/testing/store-contract.ts'
 import { storeContract } from '../../src/testing/store-contract.ts'
 
-/** Runs the store contract with a fresh harness for each test; a store that is not `atomic` has one part only. */
+/** Runs the store contract with a fresh harness for each test; a store that is not `atomic`, and tells no notices, has one part only. */
 export function runContract(
   name: string,
   open: () => StoreHarness | Promise<StoreHarness>,
-  { atomic }: { atomic: boolean },
+  { atomic, notices = atomic }: { atomic: boolean; notices?: boolean },
 ): void {
   describe(`${name} keeps the store contract`, () => {
     for (const { name: sentence, part, run } of storeContract) {
-      if (part === 'several processes' && !atomic) continue
+      if ((part === 'several processes' && !atomic) || (part === 'notices' && !notices)) continue
       test(sentence, async () => {
         const harness = await open()
         try {
