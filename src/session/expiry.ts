@@ -1,5 +1,6 @@
 import { SessionError } from '../errors.ts'
 import type { SessionData } from '../stores/session-data.ts'
+import type { Glimpse } from '../stores/store.ts'
 
 /** How long sessions live; all in seconds. */
 export interface LifetimeOptions {
@@ -38,12 +39,12 @@ export function resolveLifetimes(options: LifetimeOptions): Lifetimes {
 export type ExpiryReason = 'idle' | 'absolute' | 'deadline'
 
 /** The instant a session ends unless something happens before, in epoch milliseconds. */
-export function endOf(record: SessionData, lifetimes: Lifetimes): number {
+export function endOf(record: Glimpse, lifetimes: Lifetimes): number {
   return Math.min(record.createdAt + lifetimes.absolute, softEndOf(record, lifetimes))
 }
 
 /** Why a session is over; null while it lives. At the very instant of its end it is over. */
-export function expiryReason(record: SessionData, lifetimes: Lifetimes, now: number): ExpiryReason | null {
+export function expiryReason(record: Glimpse, lifetimes: Lifetimes, now: number): ExpiryReason | null {
   if (now >= record.createdAt + lifetimes.absolute) return 'absolute'
   if (now < softEndOf(record, lifetimes)) return null
   return record.expiresAt === null ? 'idle' : 'deadline'
@@ -61,7 +62,7 @@ export function isTouchDue(record: SessionData, lifetimes: Lifetimes, now: numbe
 }
 
 /** The end that activity, or `setExpiry`, can move. Activity goes unnoted for up to `touchEvery`, which nobody shall lose. */
-function softEndOf(record: SessionData, lifetimes: Lifetimes): number {
+function softEndOf(record: Glimpse, lifetimes: Lifetimes): number {
   return record.expiresAt ?? record.touchedAt + lifetimes.idle + lifetimes.touchEvery
 }
 

@@ -80,6 +80,7 @@ export async function rotate(
       return { kind: 'gone', mark: markOf(found) }
     }
   }
+  records.following.ended(old)
   // False: somebody destroyed the session by its old id meanwhile, and followed the mark.
   if (!(await records.keep(record, until))) return { kind: 'gone', mark: null }
   publish({ kind: 'rotated', id: old, successor: id, signedIn: rotation.kind === 'sign-in' })

@@ -3,7 +3,7 @@ import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
-import type { Mark, SessionStore } from '../stores/store.ts'
+import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
 import { Deadlines } from './deadlines.ts'
 
 /**
@@ -56,6 +56,10 @@ export class StoreCalls {
 
   touch(id: string, ttl: number, expectedVersion: string, until: number): Promise<boolean> {
     return this.#call('touch', until, () => this.#store.touch(id, ttl, expectedVersion))
+  }
+
+  peek(ids: readonly string[], until: number): Promise<(Glimpse | Mark | null)[]> {
+    return this.#call('peek', until, () => this.#store.peek(ids))
   }
 
   async #call<R>(operation: string, until: number, step: () => Promise<R>): Promise<R> {
