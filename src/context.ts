@@ -1,6 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
-import type { ChangeListener } from './attendance.ts'
 import { Attendance } from './attendance.ts'
 import { SessionError } from './errors.ts'
 import type { Key } from './session/session.ts'
@@ -94,7 +93,7 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
     const root = this.#parent ?? this
     return this.#followed().onChange(
       root.session,
-      (keys, session) => void root.#call(listener, keys, session),
+      (keys, session) => void root.#call(() => listener(keys, session)),
     )
   }
 
@@ -159,9 +158,9 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
     return attendance
   }
 
-  async #call(listener: ChangeListener<T>, keys: readonly Key<T>[], session: Session<T>): Promise<void> {
+  async #call(run: () => void | Promise<void>): Promise<void> {
     try {
-      await runIn(this, () => listener(keys, session))
+      await runIn(this, run)
     } catch (error) {
       this.#onError(error)
     }

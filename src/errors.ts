@@ -10,6 +10,8 @@ export type SessionErrorCode =
   | 'ERR_SESSION_SCHEMA'
   /** The session has ended; `reason` says why. What `Context.signal` aborts with. */
   | 'ERR_SESSION_ENDED'
+  /** More callbacks of one socket are under way than it is allowed. The socket has been closed. */
+  | 'ERR_SESSION_TOO_MANY'
   /** The session was destroyed; nothing can be written to it. */
   | 'ERR_SESSION_DESTROYED'
   /** The answer's headers have left, and what was asked for cannot do without a cookie. */

@@ -448,7 +448,8 @@ describe('several processes', () => {
     })
   })
 
-  test('one that opens a file waits while another has it locked', async () => {
+  /** Locks the database in another process, for half a second from when this resolves. */
+  async function lock(): Promise<ChildProcessWithoutNullStreams> {
     const child = start(`
       import { DatabaseSync } from 'node:sqlite'
       const database = new DatabaseSync(${JSON.stringify(path)})
@@ -456,8 +457,22 @@ describe('several processes', () => {
       process.stdout.write('locked')
       setTimeout(() => database.exec('COMMIT'), 500)`)
     await once(child.stdout, 'data')
+    return child
+  }
+
+  test('one that opens a file waits while another has it locked', async () => {
+    const child = await lock()
     expect(await open().create('a', record('a'), 60)).toBe(true)
     await once(child, 'close')
+  })
+
+  // As SQLite does when several make a new file at once, and each holds what another waits for.
+  test('one that is refused a lock without any wait tries again', async () => {
+    const child = await lock()
+    using database = new DatabaseSync(path, { timeout: 0 })
+    const store = new SqliteSessionStore({ database, clock })
+    await once(child, 'close')
+    expect(await store.create('a', record('a'), 60)).toBe(true)
   })
 
   test('one that is killed loses nothing it was told was written, and keeps no one from ending', async () => {

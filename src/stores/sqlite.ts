@@ -91,11 +91,9 @@ export class SqliteSessionStore extends SessionStore implements Notices {
     this.#own = database === undefined ? open(path) : null
     try {
       const used = (database ?? this.#own)!
-      this.#statements = prepareTable(used, table)
+      this.#statements = insistently(() => prepareTable(used, table))
       this.#watchers = watchersOf(used)
       this.#others = new SqliteWatch(used, this.clock, this.#watchers)
-      // The long wait is for several processes that make the table at once; no request waits yet.
-      this.#own?.exec(`PRAGMA busy_timeout = ${LOCK_WAIT}`)
     } catch (error) {
       this.#own?.close()
       throw failed('open', error, `Is it read-only, or is there another table of the name ${table}?`)
@@ -245,12 +243,13 @@ const TABLE_NAME = /^(?!sqlite_)[A-Z_][A-Z0-9_]*$/i
 /** Rows that one statement of a cleanup removes: about a millisecond's work. */
 const SLICE = 100
 
-/** Milliseconds that SQLite waits for a lock: while the table is made, and later, at each of our attempts. */
-const LOCK_WAIT_AT_OPEN = 5000
+/** Milliseconds that SQLite waits for a lock at each of our attempts. */
 const LOCK_WAIT = 20
 /** Milliseconds between attempts, on average, and how many there are: about 0.7 s in all. */
 const LOCK_PAUSE = 15
 const LOCK_ATTEMPTS = 20
+/** Milliseconds for all attempts to open a file; no request waits yet. */
+const OPENING = 5000
 
 function checkTarget(reader: OptionsReader, path: unknown, database: unknown): void {
   if (path === undefined && database === undefined)
@@ -273,11 +272,10 @@ function open(path: string): DatabaseSync {
     )
   let database: DatabaseSync | undefined
   try {
-    database = new sqlite.DatabaseSync(path)
-    database.exec(
-      `PRAGMA busy_timeout = ${LOCK_WAIT_AT_OPEN}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL`,
-    )
-    return database
+    const opened = (database = new sqlite.DatabaseSync(path))
+    opened.exec(`PRAGMA busy_timeout = ${LOCK_WAIT}`)
+    insistently(() => opened.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL'))
+    return opened
   } catch (error) {
     database?.close()
     throw failed('open', error, 'Does the folder exist, and may this process write to it?')
@@ -292,6 +290,26 @@ function watchersOf(database: DatabaseSync): Watchers {
 }
 
 const WATCHERS = new WeakMap<DatabaseSync, Watchers>()
+
+/**
+ * Repeats a step that needs a lock. Of several processes that make a new file at once, each may hold what another waits for, and SQLite
+ * then tells some of them without any wait: who has let go may try again.
+ */
+function insistently<R>(step: () => R): R {
+  const end = performance.now() + OPENING
+  for (;;)
+    try {
+      return step()
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > end) throw error
+      block(LOCK_PAUSE * (0.5 + Math.random()))
+    }
+}
+
+/** Waits so many milliseconds, and the whole thread with it. */
+function block(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
+}
 
 /** Whether a statement changed its row. */
 function changed({ changes }: StatementResultingChanges): boolean {

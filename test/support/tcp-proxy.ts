@@ -18,6 +18,8 @@ export interface TcpProxy {
   swallow(): void
   /** Everything passes again, what was swallowed too: as TCP sends again what got lost on the way. */
   pass(): void
+  /** Everything passes again but what goes by connections made since it was swallowed: those wait for {@link pass}. */
+  passOld(): void
   /**
    * Everything passes again but what goes by connections that were there before it was swallowed: as behind a firewall that has forgotten
    * them. Those begun since pass, as attempts to connect do that TCP repeats.
@@ -93,6 +95,9 @@ export async function startTcpProxy(target: number): Promise<TcpProxy> {
       swallowing = false
       held.clear()
       pairs.forEach(resume)
+    },
+    passOld() {
+      for (const pair of pairs) if (!held.has(pair)) resume(pair)
     },
     forget() {
       swallowing = false

@@ -113,8 +113,9 @@ export class ServerProcess {
       stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     })
     const server = new ServerProcess(child)
-    const ready = await server.#next('ready')
-    server.#ports = ready.ports
+    const { ports } = await server.#next('ready')
+    if (ports === undefined) throw new Error(server.trouble() ?? 'The server has no ports.')
+    server.#ports = ports
     return server
   }
 
