@@ -78,7 +78,8 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
   /**
    * Aborts when the session ends, here or anywhere: signed out in another tab, revoked from another process, run out. Its reason is a
    * `SessionError` with the code `ERR_SESSION_ENDED`, whose `reason` says why. Whoever asks for it has the session followed, until
-   * {@link close}; middleware calls that when the answer has been sent, and socket adapters when the socket closes.
+   * {@link close}; middleware calls that when the answer has been sent, and socket adapters when the socket closes. Ask before the answer
+   * is given: afterwards it aborts only by what is done to the session through this context.
    */
   get signal(): AbortSignal {
     return this.#followed().signal
@@ -101,6 +102,9 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
   get isFollowing(): boolean {
     return this.#attendance?.isFollowing === true
   }
+
+  /** Called when following begins, for whoever has to see to it that it ends. @internal */
+  begun(): void {}
 
   /** Stops following the session: the signal stays as it is, listeners are told nothing any more. */
   close(): void {
@@ -154,7 +158,10 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
     const root = this.#parent ?? this
     const attendance = root.#attend()
     const hasSession = root.#session !== undefined || root.#request === undefined
-    if (!attendance.isFollowing && hasSession && !root.#isClosed) attendance.follow(root.session)
+    if (!attendance.isFollowing && hasSession && !root.#isClosed) {
+      attendance.follow(root.session)
+      root.begun()
+    }
     return attendance
   }
 

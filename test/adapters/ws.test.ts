@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import type { WebSocket } from 'ws'
+import type { ClientOptions, WebSocket } from 'ws'
 import { WebSocketServer } from 'ws'
 
 import type { SocketContext, SocketOptions } from '../../src/adapters/ws.ts'
@@ -49,8 +49,8 @@ function answering(
   return (context, socket) => {
     socket.on(
       'message',
-      context.callback(async ({ session }, data) => {
-        socket.send(JSON.stringify((await handler(session, String(data))) ?? null))
+      context.callback(async ({ session }, data: Buffer) => {
+        socket.send(JSON.stringify((await handler(session, data.toString())) ?? null))
       }),
     )
   }
@@ -124,7 +124,8 @@ describe('a socket is refused', () => {
     const { port, sessions, asked } = await start(connected)
     const cookie = await arrive(sessions)
     asked()
-    expect(await refusalOf(port, cookie, { origin: origin?.replace('PORT', String(port))! })).toBe(403)
+    const options = origin === undefined ? { origin } : { origin: origin.replace('PORT', String(port)) }
+    expect(await refusalOf(port, cookie, options as ClientOptions)).toBe(403)
     expect([connected.mock.calls, asked()]).toEqual([[], []])
     expect(events).toContainEqual({ kind: 'socket-refused', reason: 'origin' })
   })

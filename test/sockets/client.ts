@@ -44,8 +44,8 @@ function opening(port: number, cookie: string | null, options: ClientOptions & {
   })
   const messages: string[] = []
   let wake = (): void => {}
-  socket.on('message', (data) => {
-    messages.push(String(data))
+  socket.on('message', (data: Buffer) => {
+    messages.push(data.toString())
     wake()
   })
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
