@@ -88,7 +88,7 @@ export function eventStream(
       },
       cancel: () => stream.release(),
     },
-    { highWaterMark: 0, size: (chunk) => chunk!.byteLength },
+    { highWaterMark: 0, size: (chunk) => chunk.byteLength },
   )
   stream!.begin(begin)
   return new Response(body, { headers: HEADERS })

@@ -41,7 +41,19 @@ export function connectNodeRedis(client: NodeRedis, hearer: Hearer): RedisSubscr
     }
     return connecting
   }
-  return overNodeRedis(client, hearer, connected, () => client.destroy())
+  return overNodeRedis(client, hearer, connected, () => drop(client))
+}
+
+/** Ends a connection. node-redis 6 forgets the socket of one that is just being made, so that one is awaited. */
+function drop(client: NodeRedis): void {
+  if (client.isReady) client.destroy()
+  else if (client.isOpen) {
+    const end = (): void => {
+      if (client.isOpen) client.destroy()
+    }
+    client.on('ready', end)
+    client.on('error', end)
+  }
 }
 
 function overNodeRedis(
@@ -91,6 +103,8 @@ interface Ioredis {
 }
 
 interface NodeRedis {
+  readonly isOpen: boolean
+  readonly isReady: boolean
   on(event: string, listener: (...args: any[]) => void): unknown
   ping(): Promise<unknown>
   connect(): Promise<unknown>
