@@ -90,7 +90,7 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
    * session as it is then. What this context's own callbacks change is not told of. Changes close upon each other may be told as one.
    * @returns stops telling
    */
-  onChange(listener: (keys: readonly Key<T>[], session: Session<T>) => void | Promise<void>): () => void {
+  onChange(listener: (keys: readonly Key<T>[], session: Session<T>) => unknown): () => void {
     const root = this.#parent ?? this
     return this.#followed().onChange(
       root.session,
@@ -165,7 +165,7 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
     return attendance
   }
 
-  async #call(run: () => void | Promise<void>): Promise<void> {
+  async #call(run: () => unknown): Promise<void> {
     try {
       await runIn(this, run)
     } catch (error) {

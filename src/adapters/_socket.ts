@@ -1,5 +1,5 @@
 import type { ContextOptions } from '../context.ts'
-import { Context } from '../context.ts'
+import { attach, Context } from '../context.ts'
 import type { NodeRequest, WebRequest } from '../cookie/connection.ts'
 import { isUnavailable, SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
@@ -116,9 +116,9 @@ export class SocketGate<T extends object> {
     this.onError = onError
   }
 
-  /** Whether the page that sent a request may open a socket. */
-  allows(request: WebRequest | NodeRequest): boolean {
-    return this.#isAllowed(request)
+  /** The answer to refuse a handshake with for its origin; null where that may open a socket. */
+  refusalByOrigin(request: WebRequest | NodeRequest): FailureAnswer | null {
+    return this.#isAllowed(request) ? null : refusal('origin')
   }
 
   /**
@@ -127,7 +127,11 @@ export class SocketGate<T extends object> {
    * @returns the answer to refuse it with, where it is not to be accepted
    */
   async open<R extends WebRequest | NodeRequest>(request: R): Promise<SocketContext<T, R> | FailureAnswer> {
-    if (!this.allows(request)) return refusal('origin')
+    const refused = this.refusalByOrigin(request)
+    return refused ?? this.#open(request)
+  }
+
+  async #open<R extends WebRequest | NodeRequest>(request: R): Promise<SocketContext<T, R> | FailureAnswer> {
     let session
     try {
       session = await this.#sessions.openNow(request)
@@ -142,7 +146,9 @@ export class SocketGate<T extends object> {
     if (this.#requireUser && session.userId === null) return refusal('anonymous')
     state.headersSent = true
     const options = { sessions: this.#sessions, request, session, onError: this.onError }
-    return new SocketContext<T, R>(options, this.#maxPending)
+    const context = new SocketContext<T, R>(options, this.#maxPending)
+    attach(request, this.#sessions, context)
+    return context
   }
 }
 

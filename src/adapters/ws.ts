@@ -1,11 +1,10 @@
 import type { IncomingMessage } from 'node:http'
-import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 
 import type { SessionsOptions } from '../options.ts'
 import type { Sessions } from '../sessions.ts'
-import type { FailureAnswer } from './_middleware.ts'
 import { managerOf } from './_middleware.ts'
+import { refuseUpgrade } from './_refuse-upgrade.ts'
 import type { SocketContext, SocketOptions } from './_socket.ts'
 import { isRefusal, SocketGate } from './_socket.ts'
 
@@ -44,14 +43,14 @@ export interface UpgradedSocket {
 export function acceptSockets<T extends object, S extends UpgradedSocket>(
   sessions: Sessions<T> | SessionsOptions,
   server: UpgradeServer<S>,
-  connected: (context: SocketContext<T, IncomingMessage>, socket: S) => void | Promise<void>,
+  connected: (context: SocketContext<T, IncomingMessage>, socket: S) => unknown,
   options: SocketOptions = {},
 ): (request: IncomingMessage, socket: Duplex, head: Buffer) => void {
   const gate = new SocketGate(managerOf<T>(sessions), options)
 
   const accept = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const opened = await gate.open(request)
-    if (isRefusal(opened)) return refuse(socket, opened)
+    if (isRefusal(opened)) return refuseUpgrade(socket, opened)
     // A handshake that is malformed ws answers itself, with 400, and calls nobody.
     server.handleUpgrade(request, socket, head, (upgraded) => {
       upgraded.on('error', ignore)
@@ -77,24 +76,8 @@ export function acceptSockets<T extends object, S extends UpgradedSocket>(
 }
 
 /** As a promise, whichever way it fails. */
-async function begin<A extends unknown[]>(
-  run: (...args: A) => void | Promise<void>,
-  ...args: A
-): Promise<void> {
+async function begin<A extends unknown[]>(run: (...args: A) => unknown, ...args: A): Promise<void> {
   await run(...args)
-}
-
-function refuse(socket: Duplex, { status, headers, body }: FailureAnswer): void {
-  const lines = Object.entries({ ...headers, 'Content-Length': Buffer.byteLength(body), Connection: 'close' })
-  socket.once('finish', () => socket.destroy())
-  socket.end(
-    [
-      `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
-      ...lines.map(([name, value]) => `${name}: ${value}`),
-      '',
-      body,
-    ].join('\r\n'),
-  )
 }
 
 const ignore = (): void => {}
