@@ -1,4 +1,3 @@
-import type { WebRequest } from '../cookie/connection.ts'
 import type { SessionsOptions } from '../options.ts'
 import type { Sessions } from '../sessions.ts'
 import { managerOf } from './_middleware.ts'
@@ -61,7 +60,7 @@ export function acceptSockets<T extends object, P extends CrosswsPeer = any, M =
   }
   return {
     async upgrade(request) {
-      const opened = await gate.open(request as Request & WebRequest)
+      const opened = await gate.open(request)
       if (!isRefusal(opened)) return { context: { [CONTEXT]: opened } }
       const { status, headers, body } = opened
       return new Response(body, { status, headers })

@@ -84,18 +84,23 @@ export function acceptSockets<T extends object, S extends SocketIoSocket>(
     return null
   }
 
-  io.engine.use((request: IncomingMessage, response: ServerResponse, next: (error?: unknown) => void) => {
-    admit(request)
-      .then((refused) => {
-        if (refused === null) next()
-        else if (request.headers.upgrade !== undefined) refuseUpgrade(request.socket, refused)
-        else response.writeHead(refused.status, refused.headers).end(refused.body)
-      })
-      .catch((error: unknown) => {
-        gate.onError(error)
-        next(error)
-      })
-  })
+  const guard = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    next: (error?: unknown) => void,
+  ): Promise<void> => {
+    let refused
+    try {
+      refused = await admit(request)
+    } catch (error) {
+      gate.onError(error)
+      return next(error)
+    }
+    if (refused === null) next()
+    else if (request.headers.upgrade !== undefined) refuseUpgrade(request.socket, refused)
+    else response.writeHead(refused.status, refused.headers).end(refused.body)
+  }
+  io.engine.use((request, response, next) => void guard(request, response, next))
 
   const socketsOf = new WeakMap<IncomingMessage, Set<S>>()
   io.engine.on('connection', (connection) => {
