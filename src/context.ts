@@ -196,10 +196,20 @@ export function attach<T extends object>(
   holder[CONTEXTS] = { sessions, context, outer: holder[CONTEXTS] }
 }
 
-/** Finds the context hung on a request: the one of `sessions`, or the innermost. */
-export function contextOf<T extends object>(request: object, sessions?: Sessions<T>): Context<T, any> {
+/** The context hung on a request: the one of `sessions`, or the innermost; undefined where there is none. */
+export function findContext<T extends object>(
+  request: object,
+  sessions?: Sessions<T>,
+): Context<T, any> | undefined {
   for (let hung = (request as Holder)[CONTEXTS]; hung !== undefined; hung = hung.outer)
     if (sessions === undefined || hung.sessions === sessions) return hung.context
+  return undefined
+}
+
+/** {@link findContext}, where there has to be one. */
+export function contextOf<T extends object>(request: object, sessions?: Sessions<T>): Context<T, any> {
+  const context = findContext(request, sessions)
+  if (context !== undefined) return context
   throw new SessionError(
     'ERR_SESSION_NO_MIDDLEWARE',
     sessions === undefined

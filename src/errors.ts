@@ -28,6 +28,8 @@ export type SessionErrorCode =
   | 'ERR_SESSION_STORE'
   /** The store did not answer within `storeTimeout`. */
   | 'ERR_SESSION_TIMEOUT'
+  /** Too few replicas confirmed a write in time, by a store that is told to have it confirmed. Nothing is claimed; it may have been made. */
+  | 'ERR_SESSION_NOT_REPLICATED'
   /** A stored record cannot be read. Stores throw it; the core turns it into a session not found, and an event. */
   | 'ERR_SESSION_RECORD'
   /** No session middleware ran before `getSession`. */
@@ -107,4 +109,5 @@ const STORE_AT_FAULT: ReadonlySet<SessionErrorCode> = new Set([
   'ERR_SESSION_TIMEOUT',
   'ERR_SESSION_CONFLICT',
   'ERR_SESSION_OUTCOME_UNKNOWN',
+  'ERR_SESSION_NOT_REPLICATED',
 ])

@@ -1,7 +1,10 @@
+import type { Awaitable } from './awaitable.ts'
+import { chain } from './awaitable.ts'
 import type { Credentials, TokenCodec } from './cookie/token.ts'
 import { isUnavailable } from './errors.ts'
 import { publish } from './events.ts'
 import type { Committer } from './session/commit.ts'
+import type { Found } from './session/records.ts'
 import type { Identity, Lookup, Standing } from './session/state.ts'
 
 /** Where a look-up leaves the session. */
@@ -39,19 +42,25 @@ export type OnOutage = 'fail' | 'anonymous'
  * Asks the store for the sessions of all candidates, and settles for one, or none.
  * @throws SessionError when the store fails, unless `onOutage` says to go on without
  */
-export async function lookUp(
+export function lookUp(
   committer: Committer,
   candidates: readonly Identity[],
   onOutage: OnOutage,
-): Promise<Look> {
-  let looks: readonly Look[]
-  try {
-    looks = await Promise.all(candidates.map((credentials) => look(committer, credentials)))
-  } catch (error) {
-    if (onOutage === 'fail' || !isUnavailable(error)) throw error
-    const credentials = candidates.length === 1 ? candidates[0]! : null
-    return { lookup: 'unavailable', standing: { kind: 'outage', error }, credentials }
-  }
+): Awaitable<Look> {
+  const only = candidates.length === 1 ? candidates[0]! : null
+  const looked =
+    only !== null
+      ? look(committer, only)
+      : Promise.all(candidates.map(async (credentials) => look(committer, credentials))).then(choose)
+  if (onOutage === 'fail' || !(looked instanceof Promise)) return looked
+  return looked.catch((error: unknown) => {
+    if (!isUnavailable(error)) throw error
+    return { lookup: 'unavailable', standing: { kind: 'outage', error }, credentials: only }
+  })
+}
+
+/** Settles for one of several looks. */
+function choose(looks: readonly Look[]): Look {
   const live = looks.filter(({ lookup }) => lookup === 'live')
   if (live.length <= 1) return live[0] ?? looks.find(({ lookup }) => lookup === 'ended') ?? looks[0]!
   // One of them may be an attacker's: taking the first would let a subdomain choose the session (6265bis 8.6).
@@ -60,19 +69,21 @@ export async function lookUp(
 }
 
 /** Asks the store for one token's session. What is not there, or cannot be used, is a new session; its cookie is never adopted. */
-async function look(committer: Committer, credentials: Identity): Promise<Look> {
-  const { id } = credentials
-  const found = await committer.find(id)
+function look(committer: Committer, credentials: Identity): Awaitable<Look> {
+  return chain(committer.find(credentials.id), (found) => lookOf(found, credentials))
+}
+
+function lookOf(found: Found, credentials: Identity): Look {
   switch (found.kind) {
     case 'live':
       return { lookup: 'live', standing: { kind: 'live', record: found.record }, credentials }
     case 'ended':
       return { lookup: 'ended', standing: { kind: 'ended', mark: found.mark }, credentials }
     case 'expired':
-      publish({ kind: 'expired', id, reason: found.reason })
+      publish({ kind: 'expired', id: credentials.id, reason: found.reason })
       break
     case 'missing':
-      publish({ kind: 'rejected', reason: 'unknown', id })
+      publish({ kind: 'rejected', reason: 'unknown', id: credentials.id })
   }
   return { lookup: found.kind, standing: { kind: 'new' }, credentials: null }
 }

@@ -11,6 +11,7 @@ import type { CookieSource } from './cookie/connection.ts'
 import { SessionError } from './errors.ts'
 import type { SessionEvent } from './events.ts'
 import { Session } from './session/session.ts'
+import { createSessions } from './sessions.ts'
 import { SessionData } from './stores/session-data.ts'
 
 const TOKEN = 'A'.repeat(43)
@@ -418,6 +419,15 @@ describe('a commit', () => {
     const destroyed = await sessions.open(cookie)
     await destroyed.destroy()
     expect(sessions.commitNow(destroyed, 200)).not.toBeInstanceOf(Promise)
+  })
+
+  test('and its changes, make nobody wait for a store that answers at once', async () => {
+    const sessions = createSessions<Anything>()
+    const cookie = await arrive(sessions)
+    const session = sessions.openNow(cookie) as Session<Anything>
+    session.set('n', 7)
+    expect(sessions.commitNow(session, 200)).toMatchObject({ outcome: 'saved' })
+    expect(await dataBehind(sessions, cookie)).toMatchObject({ n: 7 })
   })
 
   test('waits for a save that the handler left under way', async () => {

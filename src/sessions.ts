@@ -1,5 +1,7 @@
 import type { Commit, Form, Outcome } from './answer.ts'
 import { answer, explainFailure } from './answer.ts'
+import type { Awaitable } from './awaitable.ts'
+import { chain, settle } from './awaitable.ts'
 import type { Clock } from './clock.ts'
 import type { CookieAttributes } from './cookie/attributes.ts'
 import type { CookieSource } from './cookie/connection.ts'
@@ -80,21 +82,21 @@ export class Sessions<T extends object = Record<string, unknown>> {
    * {@link open}, without a promise where nothing has to be waited for.
    * @internal
    */
-  openNow(source: CookieSource): Session<T> | Promise<Session<T>> {
+  openNow(source: CookieSource): Awaitable<Session<T>> {
     const values = readCookie(cookieHeaderOf(source), this.cookie.name)
     if (values.length === 0) return this.#session({ kind: 'new' }, null, 'none', source)
     const candidates = decodeAll(this.#form.codec, values)
     if (typeof candidates === 'string') return this.#session({ kind: 'new' }, null, candidates, source)
-    return lookUp(this.#committer, candidates, this.#onOutage).then(({ lookup, standing, credentials }) =>
+    return chain(lookUp(this.#committer, candidates, this.#onOutage), ({ lookup, standing, credentials }) =>
       this.#session(standing, credentials, lookup, source),
     )
   }
 
   /**
-   * {@link commit}, without a promise where nothing has to be written.
+   * {@link commit}, without a promise where nothing has to be waited for.
    * @internal
    */
-  commitNow(session: Session<T>, status: number): Commit | Promise<Commit> {
+  commitNow(session: Session<T>, status: number, hasDropped: boolean = false): Awaitable<Commit> {
     const state = stateOf(session)
     if (state.committer === null) state.takeIn(this.#committer)
     else if (state.committer !== this.#committer)
@@ -104,10 +106,24 @@ export class Sessions<T extends object = Record<string, unknown>> {
       )
     state.headersSent = true
     // A save under way may yet fail, and give its changes back.
-    if (state.isBusy) return state.idle().then(() => this.commitNow(session, status))
-    const dropped = status >= 500 && state.discardOnError()
+    if (state.isBusy) return state.idle().then(() => this.commitNow(session, status, hasDropped))
+    const dropped = (status >= 500 && state.discardOnError()) || hasDropped
     if (this.#isIdle(state)) return answer(state, this.#form, restingOutcome(state, dropped), 'nothing')
     return this.#carry(state, dropped)
+  }
+
+  /**
+   * {@link commit} where somebody else makes the answer, and no cookie can be set: what needs one is dropped, or a rotation would leave the visitor
+   * with a cookie to what is no longer there.
+   * @internal
+   */
+  commitWithoutHeaders(session: Session<T>, status: number): Awaitable<Commit> {
+    const state = stateOf(session)
+    state.headersSent = true
+    const dropped = state.discardUncarriable()
+    if (state.standing.kind === 'new')
+      return answer(state, this.#form, restingOutcome(state, dropped), 'nothing')
+    return this.commitNow(session, status, dropped)
   }
 
   /**
@@ -189,22 +205,26 @@ export class Sessions<T extends object = Record<string, unknown>> {
     return kind === 'new' ? !this.cookie.always : kind === 'ended' || !this.#committer.isTouchDue(state)
   }
 
-  async #carry(state: SessionState, dropped: boolean): Promise<Commit> {
+  #carry(state: SessionState, dropped: boolean): Awaitable<Commit> {
     const committer = state.committer!
     if (this.#isWithheld(state)) {
       this.#warnWithheld()
       state.discard()
       return answer(state, this.#form, 'withheld', 'nothing')
     }
-    try {
-      const { outcome, wrote } = await committer.save(state, this.cookie.always)
-      if (outcome !== 'unchanged') return answer(state, this.#form, outcome, wrote)
-      const touched = await committer.touch(state)
-      return answer(state, this.#form, restingOutcome(state, dropped), touched ? 'touched' : 'nothing')
-    } catch (error) {
-      explainFailure(state, error)
-      throw error
-    }
+    return settle(
+      () => committer.save(state, this.cookie.always),
+      ({ outcome, wrote }) => {
+        if (outcome !== 'unchanged') return answer(state, this.#form, outcome, wrote)
+        return chain(committer.touch(state), (touched) =>
+          answer(state, this.#form, restingOutcome(state, dropped), touched ? 'touched' : 'nothing'),
+        )
+      },
+      (error) => {
+        explainFailure(state, error)
+        throw error
+      },
+    )
   }
 
   /** Whether what is to be saved calls for a cookie that the browser would not take. */

@@ -1,7 +1,6 @@
 import type { HeaderLine } from '../answer.ts'
 import type { Context } from '../context.ts'
 import { runIn } from '../context.ts'
-import { stateOf } from '../session/session.ts'
 import type { Sessions } from '../sessions.ts'
 import { isUnavailable, putHeaders, UNAVAILABLE } from './_middleware.ts'
 
@@ -35,8 +34,7 @@ export async function commitResponse<T extends object>(
 }
 
 /**
- * Commits a session whose answer somebody else makes, as when an error leaves the handler: no cookie can be set. What needs one is
- * dropped, or a rotation would leave the visitor with a cookie to what is no longer there.
+ * Commits a context's session whose answer somebody else makes, as when an error leaves the handler.
  * @param status of that answer
  */
 export async function commitWithoutHeaders<T extends object>(
@@ -45,12 +43,7 @@ export async function commitWithoutHeaders<T extends object>(
   status: number,
 ): Promise<void> {
   context.close()
-  const { session } = context
-  const state = stateOf(session)
-  state.headersSent = true
-  if (state.standing.kind === 'new') return
-  if (state.rotation !== null) state.discard()
-  await runIn(context, () => sessions.commitNow(session, status))
+  await runIn(context, () => sessions.commitWithoutHeaders(context.session, status))
 }
 
 /** The response to a request whose session the store could not give, or keep. */
@@ -91,6 +84,8 @@ function followedUntilSent(context: Context<any, any>, response: Response): Resp
 }
 
 function withHeaders(response: Response, lines: readonly HeaderLine[]): Response {
+  // Some servers make a response's headers only when they are asked for.
+  if (lines.length === 0) return response
   // One response may answer many requests, if it has no body say; a cookie put on it would go to every visitor after this one.
   const isPersonal = lines.some(([name]) => name === 'Set-Cookie')
   if (isPersonal && response.status >= 200) return copyWith(response, lines)
@@ -110,10 +105,10 @@ function copyWith(response: Response, lines: readonly HeaderLine[]): Response {
 }
 
 /** Whether no header can be put on a response, nor on a copy: only 200 to 599 can be copied (Fetch 6.4), not a runtime's own WebSocket handshake. */
-function isSealed({ status, headers }: Response): boolean {
-  if (status >= 200) return false
+function isSealed(response: Response): boolean {
+  if (response.status >= 200) return false
   try {
-    headers.delete('holdfast')
+    response.headers.delete('holdfast')
     return false
   } catch {
     return true

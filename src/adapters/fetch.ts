@@ -1,6 +1,7 @@
-import { attach, Context, getSession as sessionOf, runIn } from '../context.ts'
+import { attach, Context, findContext, getSession as sessionOf, runIn } from '../context.ts'
 import type { SessionsOptions } from '../options.ts'
 import type { Session } from '../session/session.ts'
+import { stateOf } from '../session/session.ts'
 import type { Sessions } from '../sessions.ts'
 import { commitResponse, commitWithoutHeaders, unavailable } from './_commit-response.ts'
 import type { MiddlewareOptions } from './_middleware.ts'
@@ -44,6 +45,9 @@ export function sessionMiddleware<T extends object = Record<string, unknown>>(
 
   return (handler) =>
     async (request, ...rest) => {
+      const outer = openContextOf(request, manager)
+      // Mounted further out already, it is that session which counts: a second one would send a second cookie of the name.
+      if (outer !== null) return runIn(outer, () => handler(request, outer, ...rest))
       if (skip?.(request) === true) {
         const context = new Context({ sessions: manager, request })
         return runIn(context, () => handler(request, context, ...rest))
@@ -81,4 +85,13 @@ export function getSession<T extends object = Record<string, unknown>>(
   sessions?: Sessions<T>,
 ): Session<T> {
   return sessionOf(source, sessions)
+}
+
+/** The context of these sessions that a middleware further out has hung on a request, and not committed yet. */
+function openContextOf<T extends object, R extends Request>(
+  request: R,
+  sessions: Sessions<T>,
+): Context<T, R> | null {
+  const context = findContext(request, sessions)
+  return context === undefined || stateOf(context.session).headersSent ? null : context
 }

@@ -51,7 +51,7 @@ export function createTokenSource(): () => Credentials {
 
 /** The id that a token leads to. */
 export function idOf(token: string): string {
-  return sha256(token)
+  return sha256(token, 'base64url')
 }
 
 /**
@@ -67,34 +67,50 @@ export function createTokenCodec(
   cookieName: string,
 ): TokenCodec {
   if (secrets === undefined) return UNSIGNED
-  const keys = deriveKeys(secrets)
   // NUL cannot be in a name or a token, so that no other pair of them comes to the same text.
   const context = `holdfast-cookie-1\0${cookieName}\0`
-
-  const tagOf = (key: KeyObject, token: string): Buffer => {
-    // As a string: a digest with memory of its own takes half a microsecond more.
-    const digest = crypto
-      .createHmac('sha256', key)
-      .update(context + token)
-      .digest('binary')
-    return Buffer.from(digest, 'binary').subarray(0, TAG_BYTES)
-  }
+  const signers = deriveKeys(secrets).map((key) => createSigner(key, context))
+  const given = Buffer.alloc(TAG_BYTES)
 
   return {
-    encode: (token) => `${token}.${tagOf(keys[0]!, token).toString('base64url')}`,
+    encode: (token) => `${token}.${signers[0]!(token).toString('base64url')}`,
     decode(value) {
       if (!SIGNED_VALUE.test(value)) return 'grammar'
       const token = value.slice(0, TOKEN_LENGTH)
-      const tag = Buffer.from(value.slice(TOKEN_LENGTH + 1), 'base64url')
-      const genuine = keys.some((key) => crypto.timingSafeEqual(tagOf(key, token), tag))
+      given.write(value.slice(TOKEN_LENGTH + 1), 'base64url')
+      const genuine = signers.some((tagOf) => crypto.timingSafeEqual(tagOf(token), given))
       return genuine ? { token, id: idOf(token) } : 'signature'
     },
+  }
+}
+
+/**
+ * Makes the tags of one key: HMAC-SHA-256 (RFC 2104), by two one-shot hashes over the padded key, which take a third of the time of
+ * `createHmac`. A tag is the signer's own memory, good until it makes the next; one with memory to itself costs half a microsecond.
+ */
+function createSigner(key: KeyObject, context: string): (token: string) => Buffer {
+  const inner = Buffer.alloc(BLOCK_BYTES + context.length + TOKEN_LENGTH, 0x36)
+  const outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES, 0x5c)
+  key.export().forEach((byte, i) => {
+    inner[i]! ^= byte
+    outer[i]! ^= byte
+  })
+  const tokenAt = BLOCK_BYTES + inner.write(context, BLOCK_BYTES, 'latin1')
+  const tag = Buffer.alloc(TAG_BYTES)
+  return (token) => {
+    inner.write(token, tokenAt, 'latin1')
+    outer.write(sha256(inner, 'binary'), BLOCK_BYTES, 'latin1')
+    tag.write(sha256(outer, 'binary'), 'latin1')
+    return tag
   }
 }
 
 const TOKEN_BYTES = 32
 const TOKEN_LENGTH = 43
 const TAG_BYTES = 16
+const HASH_BYTES = 32
+/** Of SHA-256 itself: what HMAC pads its key to. */
+const BLOCK_BYTES = 64
 const POOL_BYTES = 128 * TOKEN_BYTES
 
 // RFC 4648 3.5 and 5: base64url without padding. The last character's spare bits, two of a token and four of a tag,
@@ -108,10 +124,10 @@ const UNSIGNED: TokenCodec = {
 }
 
 /** One call instead of three, where the runtime has it. */
-const sha256: (text: string) => string =
+const sha256: (data: string | Buffer, encoding: 'base64url' | 'binary') => string =
   typeof crypto.hash === 'function'
-    ? (text) => crypto.hash('sha256', text, 'base64url')
-    : (text) => crypto.createHash('sha256').update(text).digest('base64url')
+    ? (data, encoding) => crypto.hash('sha256', data, encoding)
+    : (data, encoding) => crypto.createHash('sha256').update(data).digest(encoding)
 
 function deriveKeys(secrets: Secret | readonly Secret[]): readonly KeyObject[] {
   const list: readonly unknown[] = Array.isArray(secrets) ? secrets : [secrets]

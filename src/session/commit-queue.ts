@@ -1,9 +1,12 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain } from '../awaitable.ts'
+
 /**
  * Carries a batch of entries.
  * @param latest what the batch before left in the store, where one came right before
  * @returns what this batch left there, if that is known
  */
-export type Carry<E, R> = (id: string, batch: readonly E[], latest: R | null) => Promise<R | null>
+export type Carry<E, R> = (id: string, batch: readonly E[], latest: R | null) => Awaitable<R | null>
 
 /** What waits in a line: an entry to be carried with its neighbours, or a step that runs alone. */
 type Place<E> = { entry: E; step?: never } | { entry?: never; step: () => Promise<void> }
@@ -42,21 +45,21 @@ export class CommitQueue<E, R> {
     }
     const fresh = [place]
     this.#lines.set(id, fresh)
-    void this.#serve(id, fresh)
+    this.#serve(id, fresh, null)
   }
 
-  async #serve(id: string, line: Place<E>[]): Promise<void> {
-    let latest: R | null = null
-    while (line.length > 0) {
-      const { step } = line[0]!
-      if (step === undefined) latest = await this.#carry(id, takeEntries(line), latest)
-      else {
-        line.shift()
-        await step()
-        latest = null
-      }
+  #serve(id: string, line: Place<E>[], latest: R | null): void {
+    if (line.length === 0) {
+      this.#lines.delete(id)
+      return
     }
-    this.#lines.delete(id)
+    const { step } = line[0]!
+    if (step === undefined)
+      void chain(this.#carry(id, takeEntries(line), latest), (left) => this.#serve(id, line, left))
+    else {
+      line.shift()
+      void step().then(() => this.#serve(id, line, null))
+    }
   }
 }
 

@@ -1,3 +1,5 @@
+import type { Awaitable } from '../awaitable.ts'
+import { chain, settle } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
@@ -65,7 +67,7 @@ export class Committer {
   }
 
   /** Looks an id up: the one round trip of a read. */
-  find(id: string): Promise<Found> {
+  find(id: string): Awaitable<Found> {
     return this.#records.find(id, this.#records.until())
   }
 
@@ -73,21 +75,24 @@ export class Committer {
    * Carries a session's changes, and the rotation or sign-in it asked for, into the store. On failure all that stays pending.
    * @param always creates a record even for a new session with nothing in it
    */
-  save(state: SessionState, always = false): Promise<Carried> {
-    const saving = state.inTurn(async () => {
+  save(state: SessionState, always = false): Awaitable<Carried> {
+    const saving = state.inTurn(() => {
       const change = state.contents.seal()
       const { rotation } = state
-      try {
-        const carried = await this.#carry(state, change, rotation, always)
-        // Whatever came of it; one asked for meanwhile is still to come.
-        if (state.rotation === rotation) state.rotation = null
-        return carried
-      } catch (error) {
-        if (change !== null) state.contents.restore(change)
-        // Something may have been written under it, to which no cookie will lead.
-        if (state.standing.kind === 'new') state.identity = null
-        throw error
-      }
+      return settle(
+        () => this.#carry(state, change, rotation, always),
+        (carried) => {
+          // Whatever came of it; one asked for meanwhile is still to come.
+          if (state.rotation === rotation) state.rotation = null
+          return carried
+        },
+        (error) => {
+          if (change !== null) state.contents.restore(change)
+          // Something may have been written under it, to which no cookie will lead.
+          if (state.standing.kind === 'new') state.identity = null
+          throw error
+        },
+      )
     })
     return this.#noted(saving)
   }
@@ -98,27 +103,29 @@ export class Committer {
   }
 
   /** Notes activity where that is due. A store that refuses is reported; the answer does not suffer. */
-  async touch({ standing }: SessionState): Promise<boolean> {
+  touch({ standing }: SessionState): Awaitable<boolean> {
     if (standing.kind !== 'live') return false
     const { record } = standing
     const now = this.clock.now()
     if (this.#records.expiryReason(record) !== null || !this.#touches.claim(record, now)) return false
     const { idle, absolute, touchEvery } = this.lifetimes
     const ttl = Math.min(idle + touchEvery, record.createdAt + absolute - now) / 1000
-    try {
-      const { calls } = this.#records
-      return await this.#noted(calls.touch(record.id, ttl, record.version, this.#records.until()))
-    } catch {
-      this.#touches.release(record)
-      return false
-    }
+    const { calls } = this.#records
+    return settle(
+      () => this.#noted(calls.touch(record.id, ttl, record.version, this.#records.until())),
+      (touched) => touched,
+      () => {
+        this.#touches.release(record)
+        return false
+      },
+    )
   }
 
   /**
    * Ends a session for good, and what it was rotated into under the same user.
    * @throws SessionError when the store did not confirm it; then the session stands as before
    */
-  destroy(state: SessionState): Promise<void> {
+  destroy(state: SessionState): Awaitable<void> {
     const ending = state.inTurn(async () => {
       const { standing } = state
       if (standing.kind === 'destroyed') return
@@ -150,7 +157,8 @@ export class Committer {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
   }
 
-  #noted<R>(work: Promise<R>): Promise<R> {
+  #noted<R>(work: Awaitable<R>): Awaitable<R> {
+    if (!(work instanceof Promise)) return work
     const end = (): void => void this.#underWay.delete(work)
     this.#underWay.add(work)
     work.then(end, end)
@@ -158,7 +166,7 @@ export class Committer {
   }
 
   /** Reads the record anew, dropping changes not yet saved. */
-  reload(state: SessionState): Promise<void> {
+  reload(state: SessionState): Awaitable<void> {
     return state.inTurn(async () => {
       const { standing } = state
       if (standing.kind === 'outage') throw outOfReach('reload', standing.error)
@@ -176,7 +184,7 @@ export class Committer {
     change: Change | null,
     rotation: Rotation | null,
     always: boolean,
-  ): Promise<Carried> | Carried {
+  ): Awaitable<Carried> {
     const { standing } = state
     const operations = change?.operations ?? []
     switch (standing.kind) {
@@ -205,7 +213,7 @@ export class Committer {
     operations: readonly Operation[],
     rotation: Rotation | null,
     mark: Mark | null,
-  ): Promise<Carried> | Carried {
+  ): Awaitable<Carried> {
     if (state.standing.kind === 'live') publish({ kind: 'gone', id: state.standing.record.id })
     state.goEnded(mark)
     return rotation?.kind === 'sign-in' ? this.#create(state, sinceSignIn(operations), rotation) : GONE
@@ -228,16 +236,17 @@ export class Committer {
     return { outcome: 'saved', wrote: 'created' }
   }
 
-  async #replace(state: SessionState, change: Change, base: SessionData): Promise<Carried> {
-    const outcome = await this.#groups.write(base, change)
-    if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
-    if (!outcome.merged) state.follower?.noteOwn(base, outcome.record)
-    this.#records.following.wrote(outcome.record)
-    state.goLive(outcome.record)
-    if (outcome.merged) state.contents.rebase(outcome.record)
-    else state.contents.advance(outcome.record)
-    if (change.operations.some((operation) => operation.kind === 'expiry')) state.cookieDue ??= 'lifetime'
-    return { outcome: 'saved', wrote: 'replaced' }
+  #replace(state: SessionState, change: Change, base: SessionData): Awaitable<Carried> {
+    return chain(this.#groups.write(base, change), (outcome) => {
+      if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
+      if (!outcome.merged) state.follower?.noteOwn(base, outcome.record)
+      this.#records.following.wrote(outcome.record)
+      state.goLive(outcome.record)
+      if (outcome.merged) state.contents.rebase(outcome.record)
+      else state.contents.advance(outcome.record)
+      if (change.operations.some((operation) => operation.kind === 'expiry')) state.cookieDue ??= 'lifetime'
+      return REPLACED
+    })
   }
 
   async #rotate(
@@ -265,4 +274,5 @@ export class Committer {
 const DRAIN_TIMEOUTS = 3
 
 const GONE: Carried = { outcome: 'gone', wrote: 'nothing' }
+const REPLACED: Carried = { outcome: 'saved', wrote: 'replaced' }
 const UNCHANGED: Carried = { outcome: 'unchanged', wrote: 'nothing' }

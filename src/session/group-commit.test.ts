@@ -205,6 +205,30 @@ describe("another process's write in between", () => {
     },
   )
 
+  test('while this one backed off is read before it tries again, so that it does not lose for nothing', async () => {
+    const { clock, store, memory, sessions } = serve()
+    const cookie = await arrive(sessions)
+    const session = await sessions.open(cookie)
+    const othersWrite = async (): Promise<void> => {
+      const present = (await memory.get(session.id))!
+      const theirs = { ...present, data: present.data, version: `after ${present.version}` }
+      await memory.replace(session.id, new SessionData(theirs), present.version, 1000)
+    }
+    let tries = 0
+    store.before = async (operation) => {
+      if (operation === 'replace' && ++tries <= 2) await othersWrite()
+    }
+    const sleep = clock.sleep.bind(clock)
+    clock.sleep = async (ms, signal) => {
+      // The watch over deadlines sleeps longer.
+      if (ms < 10) await othersWrite()
+      return sleep(ms, signal)
+    }
+    session.update('n', (n) => n + 1)
+    expect(await withTime(clock, session.save())).toBe('saved')
+    expect(tries).toBe(3)
+  })
+
   test('again and again until the deadline is a conflict, with nothing written and the changes kept', async () => {
     const { clock, store, memory, sessions } = serve()
     const cookie = await arrive(sessions)

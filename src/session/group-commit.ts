@@ -1,3 +1,4 @@
+import type { Awaitable } from '../awaitable.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
@@ -30,9 +31,10 @@ export class GroupCommit {
   }
 
   /** Writes a change that was made on `base`. */
-  write(base: SessionData, change: Change): Promise<ChangeOutcome> {
-    const until = this.#records.until()
-    return new Promise((settle, fail) => this.#queue.add(base.id, { base, change, until, settle, fail }))
+  write(base: SessionData, change: Change): Awaitable<ChangeOutcome> {
+    const entry = new Entry(base, change, this.#records.until())
+    this.#queue.add(base.id, entry)
+    return entry.outcome()
   }
 
   /** Runs a step that ends the session, alone and in its turn. */
@@ -41,62 +43,73 @@ export class GroupCommit {
   }
 
   /** Writes a batch of changes in one record. Settles every entry; never rejects. */
-  async #carry(id: string, batch: readonly Entry[], latest: SessionData | null): Promise<SessionData | null> {
-    const records = this.#records
+  #carry(id: string, batch: readonly Entry[], latest: SessionData | null): Awaitable<SessionData | null> {
     const until = Math.min(...batch.map((entry) => entry.until))
-    const written = new Set<string>()
-    let entries = batch
-    let present = latest ?? batch[0]!.base
-    let composed: Composed | null = null
-    let lost: unknown[] = []
+    const present = latest ?? batch[0]!.base
+    const work: Work = { id, until, entries: batch, present, composed: null, written: [], lost: [] }
     try {
-      for (let tries = 0; ; tries++) {
-        if (records.expiryReason(present) !== null) {
-          // By what was read; others may have been active since.
-          const found = await records.find(id, until)
-          if (found.kind !== 'live') return settleGone(entries, markOf(found), lost[0])
-          present = found.record
-          composed = null
-        }
-        composed ??= this.#compose(withoutUnknown(entries, present, lost[0]), present)
-        const { record, merged } = composed
-        entries = composed.entries
-        if (entries.length === 0) return null
-        written.add(record.version)
-        let reply: boolean | null = null
-        try {
-          reply = await records.calls.replace(id, record, present.version, records.ttl(record), until)
-        } catch (error) {
-          // A reply that never came is not a failure: what stands there tells.
-          lost = [...lost, error]
-          if (lost.length > MAX_LOST) throw error
-        }
-        if (reply === true) return settleSaved(entries, record, merged)
-        const found = await records.find(id, until)
-        if (found.kind !== 'live') return settleGone(entries, markOf(found), lost[0])
-        if (written.has(found.record.version)) return settleSaved(entries, found.record, true)
-        if (found.record.version !== present.version) {
-          publish({ kind: 'conflict', id })
-          composed = null
-          present = found.record
-        }
-        if (reply === false) await records.backOff(tries, until)
-      }
+      const reply = this.#write(work)
+      return reply === true ? settleWritten(work) : this.#persist(work, reply)
     } catch (error) {
-      if (isUnreadable(error)) {
-        publish({ kind: 'rejected', reason: 'unreadable', id })
-        return settleGone(entries, null)
-      }
-      for (const entry of entries) {
-        entry.change.unconfirmed ??= lost[0]
-        entry.fail(error)
-      }
-      return null
+      // By a promise, so that those that come right behind it still go in one write.
+      return Promise.resolve(settleFailed(work, error))
     }
   }
 
+  /** Goes on from the reply to a first attempt until the changes are in, or cannot be. */
+  async #persist(work: Work, first: Awaitable<boolean> | null): Promise<SessionData | null> {
+    const records = this.#records
+    const { id, until, written } = work
+    let reply = first
+    try {
+      for (let tries = 0; work.entries.length > 0; tries++) {
+        let isRefused = false
+        try {
+          if (reply !== null && (await reply)) return settleWritten(work)
+          isRefused = reply !== null
+        } catch (error) {
+          // A reply that never came is not a failure: what stands there tells.
+          work.lost.push(error)
+          if (work.lost.length > MAX_LOST) throw error
+        }
+        let found = await records.find(id, until)
+        if (isRefused && found.kind === 'live' && !written.includes(found.record.version))
+          found = await records.backOff(found, tries, until)
+        if (found.kind !== 'live') return settleGone(work.entries, markOf(found), work.lost[0])
+        if (written.includes(found.record.version)) return settleSaved(work.entries, found.record, true)
+        const isOvertaken = found.record.version !== work.present.version
+        if (isOvertaken && reply !== null) publish({ kind: 'conflict', id })
+        if (isOvertaken || reply === null) {
+          work.present = found.record
+          work.composed = null
+        }
+        reply = this.#write(work)
+      }
+      return null
+    } catch (error) {
+      return settleFailed(work, error)
+    }
+  }
+
+  /**
+   * Makes the changes on what stands in the store, as far as is known, and writes that there.
+   * @returns the store's reply; null where that has run out: by what was read, as others may have been active since
+   */
+  #write(work: Work): Awaitable<boolean> | null {
+    const records = this.#records
+    const { present } = work
+    const now = records.clock.now()
+    if (records.expiryReason(present, now) !== null) return null
+    work.composed ??= this.#compose(withoutUnknown(work.entries, present, work.lost[0]), present, now)
+    const { record, entries } = work.composed
+    work.entries = entries
+    if (entries.length === 0) return false
+    work.written.push(record.version)
+    return records.calls.replace(work.id, record, present.version, records.ttl(record, now), work.until)
+  }
+
   /** Puts the entries' changes on `present`. Those that cannot be made there fail by themselves, and are left out. */
-  #compose(entries: readonly Entry[], present: SessionData): Composed {
+  #compose(entries: readonly Entry[], present: SessionData, now: number): Composed {
     const [first] = entries
     // One change, on the version that it was made on: its own working copy is what to write.
     if (
@@ -105,7 +118,7 @@ export class GroupCommit {
       isWritten(first.change) &&
       first.base.version === present.version
     )
-      return { record: this.#successor(present, first.change), entries, merged: false }
+      return { record: this.#successor(present, first.change, now), entries, merged: false }
 
     let draft = draftOf(present)
     const carried = entries.filter((entry) => {
@@ -120,24 +133,48 @@ export class GroupCommit {
       draft = trial
       return true
     })
-    return { record: this.#successor(present, draft), entries: carried, merged: true }
+    return { record: this.#successor(present, draft, now), entries: carried, merged: true }
   }
 
   /** The next version of a record. */
-  #successor({ id, userId, createdAt, touchedAt }: SessionData, written: Draft | Written): SessionData {
-    const now = this.#records.clock.now()
+  #successor(
+    { id, userId, createdAt, touchedAt }: SessionData,
+    written: Draft | Written,
+    now: number,
+  ): SessionData {
     const times = { createdAt, updatedAt: now, touchedAt: Math.max(now, touchedAt) }
     return this.#records.compose(written, { id, userId, ...times })
   }
 }
 
-/** A change in line, and where to tell how it went. */
-interface Entry {
+/** A change in line, and how it went. */
+class Entry {
   readonly base: SessionData
   readonly change: Change
   readonly until: number
-  readonly settle: (outcome: ChangeOutcome) => void
-  readonly fail: (error: unknown) => void
+  #outcome: Awaitable<ChangeOutcome> | null = null
+  #waiter: PromiseWithResolvers<ChangeOutcome> | null = null
+
+  constructor(base: SessionData, change: Change, until: number) {
+    this.base = base
+    this.change = change
+    this.until = until
+  }
+
+  /** How it went, as soon as that is known. */
+  outcome(): Awaitable<ChangeOutcome> {
+    return this.#outcome ?? (this.#waiter = Promise.withResolvers()).promise
+  }
+
+  settle(outcome: ChangeOutcome): void {
+    if (this.#waiter === null) this.#outcome ??= outcome
+    else this.#waiter.resolve(outcome)
+  }
+
+  fail(reason: unknown): void {
+    if (this.#waiter === null) this.#outcome ??= Promise.reject(reason)
+    else this.#waiter.reject(reason)
+  }
 }
 
 interface Composed {
@@ -146,9 +183,42 @@ interface Composed {
   readonly merged: boolean
 }
 
+/** A batch on its way. */
+interface Work {
+  readonly id: string
+  readonly until: number
+  /** Those still to be carried. */
+  entries: readonly Entry[]
+  /** What stands in the store, as far as is known. */
+  present: SessionData
+  /** What is to be written over it; null when that is yet to be made. */
+  composed: Composed | null
+  /** Every version that an attempt may have left there. */
+  readonly written: string[]
+  /** Why replies to attempts never came. */
+  readonly lost: unknown[]
+}
+
+/** What was composed is in the store. */
+function settleWritten({ entries, composed }: Work): SessionData {
+  return settleSaved(entries, composed!.record, composed!.merged)
+}
+
 function settleSaved(entries: readonly Entry[], record: SessionData, merged: boolean): SessionData {
   for (const entry of entries) entry.settle({ kind: 'saved', record, merged })
   return record
+}
+
+function settleFailed({ id, entries, lost }: Work, error: unknown): null {
+  if (isUnreadable(error)) {
+    publish({ kind: 'rejected', reason: 'unreadable', id })
+    return settleGone(entries, null)
+  }
+  for (const entry of entries) {
+    entry.change.unconfirmed ??= lost[0]
+    entry.fail(error)
+  }
+  return null
 }
 
 /**
@@ -157,12 +227,13 @@ function settleSaved(entries: readonly Entry[], record: SessionData, merged: boo
  * @param lost why the reply to an attempt of this batch never came; undefined where all did
  */
 function settleGone(entries: readonly Entry[], mark: Mark | null, lost?: unknown): null {
-  for (const { change, settle, fail } of entries) {
+  for (const entry of entries) {
+    const { change } = entry
     const cause = lost ?? change.unconfirmed
-    if (cause === undefined || mark?.successor === null) settle({ kind: 'gone', mark })
+    if (cause === undefined || mark?.successor === null) entry.settle({ kind: 'gone', mark })
     else {
       change.unconfirmed = cause
-      fail(outcomeUnknown(cause))
+      entry.fail(outcomeUnknown(cause))
     }
   }
   return null
@@ -174,12 +245,13 @@ function settleGone(entries: readonly Entry[], mark: Mark | null, lost?: unknown
  * @param lost why the reply to an attempt of this batch never came; undefined where all did
  */
 function withoutUnknown(entries: readonly Entry[], present: SessionData, lost: unknown): readonly Entry[] {
-  return entries.filter(({ base, change, fail }) => {
+  return entries.filter((entry) => {
+    const { base, change } = entry
     const cause = lost ?? change.unconfirmed
     if (cause === undefined || base.version === present.version || isIdempotent(change.operations))
       return true
     change.unconfirmed = cause
-    fail(outcomeUnknown(cause))
+    entry.fail(outcomeUnknown(cause))
     return false
   })
 }

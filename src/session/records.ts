@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 
+import type { Awaitable } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
 import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
-import type { SessionDataInit } from '../stores/session-data.ts'
 import { SessionData, stringifyData } from '../stores/session-data.ts'
 import { hasNotices } from '../stores/notices.ts'
 import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
@@ -58,15 +58,20 @@ export class Records {
   }
 
   /** Looks an id up, in one round trip. A record that cannot be read is told of, and counts as none. */
-  async find(id: string, until: number): Promise<Found> {
-    let found
-    try {
-      found = await this.calls.load(id, until)
-    } catch (error) {
-      if (!isUnreadable(error)) throw error
-      publish({ kind: 'rejected', reason: 'unreadable', id })
-      return UNREADABLE
-    }
+  find(id: string, until: number): Awaitable<Found> {
+    const loaded = this.calls.load(id, until)
+    if (!(loaded instanceof Promise)) return this.#judge(id, loaded)
+    return loaded.then(
+      (found) => this.#judge(id, found),
+      (error: unknown) => {
+        if (!isUnreadable(error)) throw error
+        publish({ kind: 'rejected', reason: 'unreadable', id })
+        return UNREADABLE
+      },
+    )
+  }
+
+  #judge(id: string, found: SessionData | Mark | null): Found {
     if (found === null) return MISSING
     if (isMark(found)) return { kind: 'ended', mark: found }
     const reason = this.expiryReason(found)
@@ -77,33 +82,41 @@ export class Records {
   }
 
   /** What has become of a record since it was read: nothing, or, where it has run out by what was read, what the store says. */
-  async present(record: SessionData, until: number): Promise<Found> {
+  present(record: SessionData, until: number): Awaitable<Found> {
     return this.expiryReason(record) === null ? { kind: 'live', record } : this.find(record.id, until)
   }
 
   /** Why a record is over; null while it lives. */
-  expiryReason(record: Glimpse): ExpiryReason | null {
-    return expiryReason(record, this.lifetimes, this.clock.now())
+  expiryReason(record: Glimpse, now: number = this.clock.now()): ExpiryReason | null {
+    return expiryReason(record, this.lifetimes, now)
   }
 
   /** What is left for a record in its store, in seconds. */
-  ttl(record: SessionData): number {
-    return storeTtl(record, this.lifetimes, this.clock.now())
+  ttl(record: SessionData, now: number = this.clock.now()): number {
+    return storeTtl(record, this.lifetimes, now)
   }
 
   /**
    * Makes a record of what was written, with a version of its own.
    * @throws SessionError `ERR_SESSION_TOO_LARGE`
    */
-  compose(written: Draft | Written, rest: SessionDataInit): SessionData {
+  compose(written: Draft | Written, about: About): SessionData {
     const json = 'json' in written ? written.json : stringifyData(written.data)
     checkSize(json, this.limits.maxSessionBytes)
+    const { id, userId, createdAt, updatedAt, touchedAt } = about
+    const { expiresAt } = written
+    const flash = [...written.flash]
+    const version = this.#newVersion()
     return new SessionData({
-      ...rest,
+      id,
       data: json,
-      flash: [...written.flash],
-      expiresAt: written.expiresAt,
-      version: this.#newVersion(),
+      version,
+      userId,
+      createdAt,
+      updatedAt,
+      touchedAt,
+      expiresAt,
+      flash,
     })
   }
 
@@ -125,7 +138,7 @@ export class Records {
    */
   async rewrite(record: SessionData, next: SessionData, ttl: number, until: number): Promise<SessionData> {
     const time = Math.min(ttl, this.ttl(next))
-    const replace = (): Promise<boolean> => this.calls.replace(next.id, next, record.version, time, until)
+    const replace = (): Awaitable<boolean> => this.calls.replace(next.id, next, record.version, time, until)
     if (!(await this.#settle(next, until, replace))) await this.create(next, until, time)
     return next
   }
@@ -174,20 +187,22 @@ export class Records {
   }
 
   /**
-   * Waits a little, and randomly so, before going against other processes again.
+   * Waits a little, and randomly so, before going against other processes again, and reads what stands there by then: what was read
+   * before the wait would lose again.
    * @throws SessionError `ERR_SESSION_CONFLICT` when the deadline has passed
    */
-  async backOff(tries: number, until: number): Promise<void> {
+  async backOff(found: Found & { kind: 'live' }, tries: number, until: number): Promise<Found> {
     if (tries > 0) await this.clock.sleep(Math.random() * Math.min(2 ** tries, MAX_BACK_OFF))
     if (instantBy(this.clock) >= until)
       throw new SessionError(
         'ERR_SESSION_CONFLICT',
         'Other processes kept writing this session until storeTimeout had passed. Nothing was saved; try again.',
       )
+    return tries > 0 ? this.find(found.record.id, until) : found
   }
 
   /** Writes a record that no one else knows of. @returns false when the write was refused */
-  async #settle(record: SessionData, until: number, write: () => Promise<boolean>): Promise<boolean> {
+  async #settle(record: SessionData, until: number, write: () => Awaitable<boolean>): Promise<boolean> {
     for (let losses = 0; ; losses++) {
       let isRefused = false
       try {
@@ -210,6 +225,9 @@ export class Records {
     return `${this.#versionPrefix}.${(this.#versions++).toString(36)}`
   }
 }
+
+/** The parts of a record that no handler writes. */
+export type About = Pick<SessionData, 'id' | 'userId' | 'createdAt' | 'updatedAt' | 'touchedAt'>
 
 /** What a session holds, its data already in JSON. */
 export interface Written {
@@ -237,7 +255,7 @@ export function successorUnder(mark: Mark): string | null {
 }
 
 /** Milliseconds. */
-const MAX_BACK_OFF = 32
+const MAX_BACK_OFF = 8
 
 const MISSING: Found = { kind: 'missing' }
 const UNREADABLE: Found = { kind: 'unreadable' }

@@ -48,7 +48,8 @@ export async function rotate(
       // The reply was lost, perhaps not the request: repeat it, and never withdraw the new record for it.
       if (++losses > MAX_LOST) throw error
     }
-    const found = await records.find(old, until)
+    let found = await records.find(old, until)
+    if (found.kind === 'live') found = await records.backOff(found, tries, until)
     if (found.kind === 'ended' && found.mark.successor === id) break
     if (found.kind === 'live') {
       if (found.record.version !== base.version) {
@@ -64,7 +65,6 @@ export async function rotate(
           until,
         )
       }
-      await records.backOff(tries, until)
     } else if (rotation.kind === 'sign-in') {
       // A sign-in is never refused because its base has ended; but nothing of that base comes along.
       record = await records.rewrite(
@@ -76,7 +76,11 @@ export async function rotate(
       fresh = true
       break
     } else {
-      await records.calls.end(id, WITHDRAWN, undefined, until).catch(leaveToExpire)
+      try {
+        await records.calls.end(id, WITHDRAWN, undefined, until)
+      } catch {
+        // It runs out by itself.
+      }
       return { kind: 'gone', mark: markOf(found) }
     }
   }
@@ -112,5 +116,3 @@ export function composeUnder(
 const PENDING_TIMEOUTS = 5
 
 const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }
-
-const leaveToExpire = (): void => {}

@@ -1,3 +1,4 @@
+import type { Awaitable } from '../awaitable.ts'
 import type { EndReason } from '../errors.ts'
 import { SessionError } from '../errors.ts'
 import type { SessionData } from '../stores/session-data.ts'
@@ -114,6 +115,15 @@ export class SessionState {
     return dropped
   }
 
+  /** Drops what cannot do without a cookie: all that is in a new session, and all that comes with a rotation. @returns whether that was anything */
+  discardUncarriable(): boolean {
+    const { rotation, standing } = this
+    if (rotation === null && standing.kind !== 'new') return false
+    const dropped = rotation !== null || this.contents.isModified
+    this.discard()
+    return dropped
+  }
+
   /** Drops all that has not been saved. */
   discard(): void {
     this.rotation = null
@@ -162,11 +172,13 @@ export class SessionState {
   }
 
   /** Runs a step that talks to the store after those before it: of two saves at once, the second must not answer first. */
-  inTurn<R>(step: () => Promise<R>): Promise<R> {
+  inTurn<R>(step: () => Awaitable<R>): Awaitable<R> {
     const turn = this.#turn === null ? step() : this.#turn.then(step, step)
-    const settled = turn.then(ignore, ignore).then(() => {
+    if (!(turn instanceof Promise)) return turn
+    const end = (): void => {
       if (this.#turn === settled) this.#turn = null
-    })
+    }
+    const settled = turn.then(end, end)
     this.#turn = settled
     return turn
   }
@@ -184,5 +196,3 @@ export function outOfReach(action: string, cause: SessionError): SessionError {
     { operation: 'load', cause },
   )
 }
-
-const ignore = (): void => {}

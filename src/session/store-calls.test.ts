@@ -5,6 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { published } from '../../test/support/published.ts'
 import { SessionError } from '../errors.ts'
 import { MemorySessionStore } from '../stores/memory.ts'
+import { SessionData } from '../stores/session-data.ts'
+import { SqliteSessionStore } from '../stores/sqlite.ts'
 import { ManualClock } from '../testing/clock.ts'
 import { FaultyStore } from '../testing/faulty-store.ts'
 import { StoreCalls } from './store-calls.ts'
@@ -12,15 +14,17 @@ import { StoreCalls } from './store-calls.ts'
 function setUp() {
   const clock = new ManualClock(0)
   const store = new FaultyStore(new MemorySessionStore({ clock }), { clock })
-  return { clock, store, calls: new StoreCalls(store, clock), events: published('holdfast:event') }
+  const calls = new StoreCalls(store, clock)
+  const load = async (until: number) => calls.load('id', until)
+  return { clock, store, calls, load, events: published('holdfast:event') }
 }
 
 describe('a store that fails', () => {
   test('rejects with the operation and the cause, and is told of', async () => {
-    const { store, calls, events } = setUp()
+    const { store, load, events } = setUp()
     const cause = new Error('ECONNREFUSED')
     store.fail('load', cause)
-    const failure = await calls.load('id', 1000).catch((error: unknown) => error)
+    const failure = await load(1000).catch((error: unknown) => error)
     expect(failure).toMatchObject({ code: 'ERR_SESSION_STORE', operation: 'load', status: 503, cause })
     expect(events).toEqual([{ kind: 'store-failure', operation: 'load', error: failure }])
   })
@@ -48,11 +52,55 @@ describe('a store that fails', () => {
   })
 })
 
+describe('a store that has its answer at hand', () => {
+  const record = new SessionData({ id: 'id', version: 'v1' })
+
+  test('is not waited for, whatever the answer', async () => {
+    const clock = new ManualClock(0)
+    for (const store of [
+      new MemorySessionStore({ clock }),
+      new SqliteSessionStore({ path: ':memory:', clock }),
+    ]) {
+      const calls = new StoreCalls(store, clock)
+      expect(calls.load('id', 1000)).toBe(null)
+      expect(calls.create('id', record, 60, 1000)).toBe(true)
+      expect(calls.replace('id', record, 'v0', 60, 1000)).toBe(false)
+      expect(calls.touch('id', 60, 'v1', 1000)).toBe(true)
+      expect(calls.load('id', 1000)).toMatchObject({ id: 'id', version: 'v1' })
+      await store.close()
+    }
+  })
+
+  test('is waited for where a subclass has more to do', async () => {
+    class Remote extends MemorySessionStore {
+      override async load(id: string) {
+        await nextTurn()
+        return super.load(id)
+      }
+    }
+    const calls = new StoreCalls(new Remote(), new ManualClock(0))
+    await calls.create('id', record, 60, 1000)
+    const loaded = calls.load('id', 1000)
+    expect(loaded).toBeInstanceOf(Promise)
+    expect(await loaded).toMatchObject({ version: 'v1' })
+  })
+
+  test('is waited for where its promises are not of the language itself', async () => {
+    const { store, calls } = setUp()
+    // oxlint-disable-next-line unicorn/no-thenable -- as some drivers' query builders have it
+    const thenable = { then: (resolve: (value: null) => void) => setImmediate(resolve, null) }
+    store.load = () => thenable as unknown as Promise<null>
+    const loaded = calls.load('id', 1000)
+    expect(loaded).toBeInstanceOf(Promise)
+    expect(await loaded).toBe(null)
+  })
+})
+
 describe('a store that does not answer', () => {
   test('is given up on at the deadline', async () => {
-    const { clock, store, calls, events } = setUp()
+    const { clock, store, load, events } = setUp()
     store.hang('load')
-    const failure = calls.load('id', 1000).catch((error: unknown) => error)
+    const failure = load(1000).catch((error: unknown) => error)
     await clock.advance(1049)
     expect(await failure).toMatchObject({ code: 'ERR_SESSION_TIMEOUT', operation: 'load', status: 503 })
     expect(events).toMatchObject([{ kind: 'store-failure', operation: 'load' }])
@@ -73,7 +121,7 @@ describe('a store at which calls pile up', () => {
     server.store.hang('load')
     const outcomes: unknown[] = []
     const call = (): void =>
-      void server.calls.load('id', server.clock.now() + 1000).then(
+      void server.load(server.clock.now() + 1000).then(
         () => outcomes.push('answered'),
         ({ code }: SessionError) => outcomes.push(code),
       )

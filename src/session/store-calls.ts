@@ -1,14 +1,16 @@
+import type { Awaitable } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
 import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
+import { answerOf } from '../stores/_answer.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
 import { Deadlines } from './deadlines.ts'
 
 /**
- * A store as the core calls it: every call has a deadline, and every failure is a {@link SessionError}
- * that names the operation. `until` is by {@link instantBy}.
+ * A store as the core calls it: every call has a deadline, and every failure is a rejection with a {@link SessionError}
+ * that names the operation. `until` is by {@link instantBy}. Where the store has its answer at hand, there is no promise to wait for.
  *
  * Clients queue commands while they are not connected, and a server that hangs is sent them all the same. So that these do not pile up for
  * as long as an outage lasts, a store that answers nothing is asked no more once {@link MAX_UNSETTLED} calls wait there, but by one call
@@ -32,11 +34,11 @@ export class StoreCalls {
     if (ready !== null) await this.#call('connect', until, () => ready)
   }
 
-  load(id: string, until: number): Promise<SessionData | Mark | null> {
+  load(id: string, until: number): Awaitable<SessionData | Mark | null> {
     return this.#call('load', until, () => this.#store.load(id))
   }
 
-  create(id: string, data: SessionData, ttl: number, until: number): Promise<boolean> {
+  create(id: string, data: SessionData, ttl: number, until: number): Awaitable<boolean> {
     return this.#call('create', until, () => this.#store.create(id, data, ttl))
   }
 
@@ -46,32 +48,34 @@ export class StoreCalls {
     expectedVersion: string,
     ttl: number,
     until: number,
-  ): Promise<boolean> {
+  ): Awaitable<boolean> {
     return this.#call('replace', until, () => this.#store.replace(id, data, expectedVersion, ttl))
   }
 
-  end(id: string, mark: Mark, expectedVersion: string | undefined, until: number): Promise<boolean> {
+  end(id: string, mark: Mark, expectedVersion: string | undefined, until: number): Awaitable<boolean> {
     return this.#call('end', until, () => this.#store.end(id, mark, expectedVersion))
   }
 
-  touch(id: string, ttl: number, expectedVersion: string, until: number): Promise<boolean> {
+  touch(id: string, ttl: number, expectedVersion: string, until: number): Awaitable<boolean> {
     return this.#call('touch', until, () => this.#store.touch(id, ttl, expectedVersion))
   }
 
-  peek(ids: readonly string[], until: number): Promise<(Glimpse | Mark | null)[]> {
+  peek(ids: readonly string[], until: number): Awaitable<(Glimpse | Mark | null)[]> {
     return this.#call('peek', until, () => this.#store.peek(ids))
   }
 
-  async #call<R>(operation: string, until: number, step: () => Promise<R>): Promise<R> {
+  #call<R>(operation: string, until: number, step: () => Promise<R>): Awaitable<R> {
+    const failed = (reason: unknown): Promise<never> => Promise.reject(explain(operation, reason))
+    const now = instantBy(this.#clock)
+    if (now >= until) return failed(tooLate(operation))
+    if (this.#isClogged(now)) return failed(clogged(operation))
     try {
-      const now = instantBy(this.#clock)
-      if (now >= until) throw tooLate(operation)
-      if (this.#isClogged(now)) throw clogged(operation)
-      return await this.#deadlines.within(step(), until, () => tooLate(operation))
+      const work = step()
+      const answer = answerOf(work)
+      if (answer !== work) return answer
+      return this.#deadlines.within(work, until, () => tooLate(operation)).catch(failed)
     } catch (error) {
-      const wrapped = wrap(operation, error)
-      if (wrapped.code !== 'ERR_SESSION_RECORD') publish({ kind: 'store-failure', operation, error: wrapped })
-      throw wrapped
+      return failed(error)
     }
   }
 
@@ -108,6 +112,13 @@ function clogged(operation: string): SessionError {
     `The session store was not asked to ${operation}: ${MAX_UNSETTLED} calls wait for an answer already, and none comes. Is it reachable?`,
     { operation },
   )
+}
+
+/** The error that a call rejects with; told of, unless it is the record's own fault. */
+function explain(operation: string, error: unknown): SessionError {
+  const explained = wrap(operation, error)
+  if (explained.code !== 'ERR_SESSION_RECORD') publish({ kind: 'store-failure', operation, error: explained })
+  return explained
 }
 
 function wrap(operation: string, error: unknown): SessionError {

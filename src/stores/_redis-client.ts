@@ -14,23 +14,34 @@ export type RedisClient = IoredisClient | NodeRedisClient | NodeRedisSentinel | 
 
 interface IoredisClient {
   call(command: string, ...args: string[]): Promise<unknown>
+  on?(event: 'close' | '-node', listener: () => void): unknown
+  pipeline?(commands: string[][]): { exec(): Promise<[error: Error | null, reply: unknown][] | null> }
 }
 
 interface NodeRedisClient {
   readonly isReady?: boolean
   sendCommand(args: string[], options?: object): Promise<unknown>
+  multi?(): Pipeline<[args: string[]]>
 }
 
 interface NodeRedisSentinel {
   readonly isReady?: boolean
   getMasterNode(): unknown
   sendCommand(isReadonly: boolean, args: string[], options?: object): Promise<unknown>
+  multi?(): Pipeline<[isReadonly: boolean, args: string[]]>
 }
 
 interface NodeRedisCluster {
   readonly isReady?: boolean
   nodeClient(node: never): unknown
   sendCommand(firstKey: string, isReadonly: boolean, args: string[], options?: object): Promise<unknown>
+  multi?(): Pipeline<[firstKey: string, isReadonly: boolean, args: string[]]>
+}
+
+/** node-redis's way to send commands together, on one connection, none of them again on another. */
+interface Pipeline<A extends unknown[]> {
+  addCommand(...args: A): unknown
+  execAsPipeline(): Promise<readonly unknown[]>
 }
 
 /** Redis, whatever client leads there: a command about one key goes in, its reply comes out. */
@@ -39,6 +50,8 @@ export interface RedisConnection {
   readonly isCluster: boolean
   /** What the client itself puts before every key, and not before channels. */
   readonly keyPrefix: string
+  /** How often the client has lost a connection; what was under way on it, it may send again on another, and tell nobody. */
+  readonly losses: number
   /**
    * Sends one command; text in its reply is strings.
    * @param key the one key that `args` speak of, by which a cluster finds the node
@@ -46,6 +59,12 @@ export interface RedisConnection {
   command(key: string, args: string[]): Promise<unknown>
   /** Opens a connection beside this one, to hear what is published; null where the client has no way to. The caller closes it. */
   subscriber(hearer: Hearer): Promise<RedisSubscriber | null>
+  /**
+   * Sends two commands, one right behind the other, on one connection. The second is never carried out on another than the first, and never
+   * without it. Redirections of a cluster are errors here.
+   * @returns both replies; rejects where one of them is an error
+   */
+  pair(key: string, first: string[], second: string[]): Promise<readonly unknown[]>
   /** Closes what was opened here. */
   close(): Promise<void>
 }
@@ -53,10 +72,19 @@ export interface RedisConnection {
 /** The connection behind a client that somebody else opened, and will close. */
 export function connectionOf(client: RedisClient): RedisConnection {
   const { isCluster, options } = client as { isCluster?: boolean; options?: { keyPrefix?: string | Buffer } }
+  const command = commandOf(client)
+  let losses = 0
+  const lose = (): void => void losses++
+  // ioredis's single client, and one node of its Cluster. node-redis sends nothing twice but by Sentinel, which tells nobody: docs/concurrency.md.
+  if (has(client, 'call')) for (const event of ['close', '-node'] as const) client.on?.(event, lose)
   return {
     isCluster: isCluster === true || has(client, 'nodeClient'),
     keyPrefix: options?.keyPrefix?.toString() ?? '',
-    command: commandOf(client),
+    get losses() {
+      return losses
+    },
+    command,
+    pair: pairOf(client),
     subscriber: async (hearer) => subscriberBeside(client, hearer),
     close: () => Promise.resolve(),
   }
@@ -74,6 +102,29 @@ function commandOf(client: RedisClient): RedisConnection['command'] {
     'The client is of no kind that RedisSessionStore knows: hand it one of node-redis, ioredis or iovalkey.',
     { rule: 'redis-client' },
   )
+}
+
+function pairOf(client: RedisClient): RedisConnection['pair'] {
+  if (has(client, 'call'))
+    return async (_key, ...pair) => {
+      // When the connection ends between the two answers, ioredis gives the second up; before both, it may send both again.
+      const replies = await client.pipeline!(pair.map((args) => ['call', ...args])).exec()
+      for (const [error] of replies!) if (error !== null) throw error
+      return replies!.map(([, reply]) => reply)
+    }
+  if (has(client, 'nodeClient')) return (key, ...pair) => pipelined(client.multi!(), pair, key, FROM_REPLICA)
+  if (has(client, 'getMasterNode')) return (_key, ...pair) => pipelined(client.multi!(), pair, FROM_REPLICA)
+  return (_key, ...pair) => pipelined(client.multi!(), pair)
+}
+
+/** @param rest what each command is added with, before its words */
+function pipelined<R extends unknown[]>(
+  pipeline: Pipeline<[...R, args: string[]]>,
+  commands: readonly string[][],
+  ...rest: R
+): Promise<readonly unknown[]> {
+  for (const args of commands) pipeline.addCommand(...rest, args)
+  return pipeline.execAsPipeline()
 }
 
 /** Whether a client has the method that tells its kind. */
@@ -130,23 +181,26 @@ export function connectionTo(url: string, clock: Clock): RedisConnection {
       opening = undefined
     }
   }
+  const use = async <R>(send: (open: OwnConnection) => Promise<R>): Promise<R> => {
+    if (closing !== undefined)
+      throw new SessionError('ERR_SESSION_STORE', 'The store is closed: its close() was called.')
+    if (open === undefined) await (opening ??= connect())
+    // A network that drops a connection may tell nobody, and TCP itself asks for a quarter of an hour: another one shows it.
+    else if (isSilent()) (opening ??= connect()).catch(ignore)
+    if (silentSince === Infinity) silentSince = instantBy(clock)
+    try {
+      return await send(open!)
+    } finally {
+      silentSince = Infinity
+    }
+  }
   return {
     isCluster: false,
     keyPrefix: '',
+    losses: 0,
+    command: (key, args) => use((open) => open.command(key, args)),
+    pair: (key, first, second) => use((open) => open.pair(key, first, second)),
     subscriber: async (hearer) => connectNodeRedis(await createClient(url, () => true), hearer),
-    async command(key, args) {
-      if (closing !== undefined)
-        throw new SessionError('ERR_SESSION_STORE', 'The store is closed: its close() was called.')
-      if (open === undefined) await (opening ??= connect())
-      // A network that drops a connection may tell nobody, and TCP itself asks for a quarter of an hour: another one shows it.
-      else if (isSilent()) (opening ??= connect()).catch(ignore)
-      if (silentSince === Infinity) silentSince = instantBy(clock)
-      try {
-        return await open!.command(key, args)
-      } finally {
-        silentSince = Infinity
-      }
-    },
     close: () =>
       (closing ??= Promise.resolve(opening)
         .catch(ignore)
@@ -159,7 +213,7 @@ const MAX_SILENCE = 1000
 
 const PROTOCOLS: readonly string[] = ['redis:', 'rediss:', 'unix:']
 
-interface OwnConnection extends Pick<RedisConnection, 'command' | 'close'> {
+interface OwnConnection extends Pick<RedisConnection, 'command' | 'pair' | 'close'> {
   /** Ends it at once; what waits for an answer fails. */
   drop(): void
 }
@@ -195,8 +249,17 @@ async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
     throw error
   })
   connected = true
+  const pair = pairOf(client)
   return {
     command: commandOf(client),
+    // node-redis keeps a pipeline until it is connected again, whatever it is told of offline queues.
+    pair: async (...args) => {
+      if (client.isReady) return pair(...args)
+      throw new SessionError(
+        'ERR_SESSION_STORE',
+        'The connection to Redis is lost; the store tries to restore it.',
+      )
+    },
     drop,
     async close() {
       // Waits for the replies under way, but a server that hangs must not hold up the end of the process.

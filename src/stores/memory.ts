@@ -1,10 +1,11 @@
 import { publish } from '../events.ts'
+import { answer } from './_answer.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
-import { RecencyMap } from './_recency-map.ts'
+import { NONE, RecordTable } from './_record-table.ts'
 import { inSlices, Sweeper } from './_sweeper.ts'
 import { Watchers } from './_watchers.ts'
 import type { NoticeListener, Notices } from './notices.ts'
-import { SessionData } from './session-data.ts'
+import type { SessionData } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, MARK_SECONDS, SessionStore } from './store.ts'
 
@@ -30,7 +31,7 @@ export interface MemorySessionStoreOptions extends SessionStoreOptions {
  */
 export class MemorySessionStore extends SessionStore implements Notices {
   override readonly atomic: boolean = true
-  readonly #records = new RecencyMap<Entry>()
+  readonly #records = new RecordTable()
   /** In the order of their ending, as all last equally long. An id has a live record or a mark, never both. */
   readonly #marks = new Map<string, { mark: Mark; endsAt: number }>()
   readonly #watchers = new Watchers()
@@ -58,71 +59,71 @@ export class MemorySessionStore extends SessionStore implements Notices {
   }
 
   async get(id: string): Promise<SessionData | null> {
-    const record = this.#find(id)?.record
-    return record === undefined ? null : copyOf(id, record, record.touchedAt)
+    return this.#recordOf(id)
   }
 
   async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
-    this.#put(id, copyOf(id, data, data.touchedAt), ttl)
+    this.#put(id, data, data.touchedAt, ttl)
     this.#marks.delete(id)
     this.#watchers.tell(id, data.version)
   }
 
   async delete(id: string): Promise<boolean> {
-    const entry = this.#find(id)
-    if (entry === undefined) return false
-    this.#remove(id, entry)
+    const row = this.#find(id)
+    if (row === NONE) return false
+    this.#remove(row)
     this.#watchers.tell(id, null)
     return true
   }
 
   async exists(id: string): Promise<boolean> {
-    return this.#find(id) !== undefined
+    return this.#find(id) !== NONE
   }
 
-  override async load(id: string): Promise<SessionData | Mark | null> {
-    const record = this.#find(id)?.record
-    if (record !== undefined) return copyOf(id, record, record.touchedAt)
-    return this.#markOf(id)
+  override load(id: string): Promise<SessionData | Mark | null> {
+    return answer(() => this.#recordOf(id) ?? this.#markOf(id))
   }
 
-  override async create(id: string, data: SessionData, ttl: number): Promise<boolean> {
-    if (this.#find(id) !== undefined || this.#markOf(id) !== null) return false
-    this.#put(id, copyOf(id, data, data.touchedAt), ttl)
-    return true
+  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
+    return answer(() => {
+      if (this.#find(id) !== NONE || this.#markOf(id) !== null) return false
+      this.#put(id, data, data.touchedAt, ttl)
+      return true
+    })
   }
 
-  override async replace(
-    id: string,
-    data: SessionData,
-    expectedVersion: string,
-    ttl: number,
-  ): Promise<boolean> {
-    const present = this.#find(id)?.record
-    if (present === undefined || present.version !== expectedVersion) return false
-    this.#put(id, copyOf(id, data, Math.max(data.touchedAt, present.touchedAt)), ttl)
-    this.#watchers.tell(id, data.version)
-    return true
+  override replace(id: string, data: SessionData, expectedVersion: string, ttl: number): Promise<boolean> {
+    return answer(() => {
+      const row = this.#find(id, expectedVersion)
+      if (row === NONE) return false
+      this.#put(id, data, Math.max(data.touchedAt, this.#records.touchedAt(row)), ttl, row)
+      this.#watchers.tell(id, data.version)
+      return true
+    })
   }
 
-  override async end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
-    const entry = this.#find(id, expectedVersion)
-    if (entry === undefined) return false
-    this.#remove(id, entry)
-    this.#forgetMarks()
-    const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
-    this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
-    this.#watchers.tell(id, null)
-    return true
+  override end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
+    return answer(() => {
+      const row = this.#find(id, expectedVersion)
+      if (row === NONE) return false
+      this.#remove(row)
+      this.#forgetMarks()
+      const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
+      this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
+      this.#watchers.tell(id, null)
+      return true
+    })
   }
 
-  override async touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
-    const entry = this.#find(id, expectedVersion)
-    if (entry === undefined) return false
-    const now = this.clock.now()
-    entry.record = copyOf(id, entry.record, Math.max(now, entry.record.touchedAt))
-    entry.endsAt = Math.max(entry.endsAt, deadlineOf(ttl, now))
-    return true
+  override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
+    return answer(() => {
+      const row = this.#find(id, expectedVersion)
+      if (row === NONE) return false
+      const now = this.clock.now()
+      const touchedAt = Math.max(now, this.#records.touchedAt(row))
+      this.#records.touch(row, touchedAt, Math.max(this.#records.endsAt(row), deadlineOf(ttl, now)))
+      return true
+    })
   }
 
   async watch(id: string, listener: NoticeListener): Promise<() => void> {
@@ -158,15 +159,21 @@ export class MemorySessionStore extends SessionStore implements Notices {
     this.#sweeper.stop()
   }
 
-  /** What is live under `id`, at the version expected, if any is; what has expired is removed. */
-  #find(id: string, expectedVersion?: string): Entry | undefined {
-    const entry = this.#records.get(id)
-    if (entry === undefined) return undefined
-    if (entry.endsAt <= this.clock.now()) {
-      this.#remove(id, entry)
-      return undefined
+  /** The row of what is live under `id`, at the version expected, if any is; what has expired is removed. */
+  #find(id: string, expectedVersion?: string): number {
+    const row = this.#records.find(id)
+    if (row === NONE) return NONE
+    if (this.#records.endsAt(row) <= this.clock.now()) {
+      this.#remove(row)
+      return NONE
     }
-    return expectedVersion === undefined || entry.record.version === expectedVersion ? entry : undefined
+    this.#records.use(row)
+    return expectedVersion === undefined || this.#records.versionOf(row) === expectedVersion ? row : NONE
+  }
+
+  #recordOf(id: string): SessionData | null {
+    const row = this.#find(id)
+    return row === NONE ? null : this.#records.read(row)
   }
 
   #markOf(id: string): Mark | null {
@@ -174,21 +181,25 @@ export class MemorySessionStore extends SessionStore implements Notices {
     return entry !== undefined && this.clock.now() < entry.endsAt ? entry.mark : null
   }
 
-  #put(id: string, record: SessionData, ttl: number): void {
+  #put(id: string, record: SessionData, touchedAt: number, ttl: number, row = this.#records.find(id)): void {
     this.#sweeper.startAtFirstUse()
-    const present = this.#records.get(id)
-    if (present !== undefined) this.#remove(id, present)
     const now = this.clock.now()
-    const entry = { record, bytes: Buffer.byteLength(record.json), endsAt: deadlineOf(ttl, now) }
-    if (entry.endsAt <= now) return
-    this.#records.set(id, entry)
-    this.#totalBytes += entry.bytes
+    const endsAt = deadlineOf(ttl, now)
+    if (endsAt <= now) {
+      if (row !== NONE) this.#remove(row)
+      return
+    }
+    if (row !== NONE) this.#totalBytes -= this.#records.bytesOf(row)
+    const written = row === NONE ? this.#records.add(id) : row
+    this.#records.write(written, record, touchedAt, endsAt)
+    this.#records.use(written)
+    this.#totalBytes += this.#records.bytesOf(written)
     this.#makeRoom()
   }
 
-  #remove(id: string, entry: Entry): void {
-    this.#records.delete(id)
-    this.#totalBytes -= entry.bytes
+  #remove(row: number): void {
+    this.#totalBytes -= this.#records.bytesOf(row)
+    this.#records.delete(row)
   }
 
   /** Lets the least recently used sessions go until both limits hold; never the last one, which was just written. */
@@ -197,8 +208,7 @@ export class MemorySessionStore extends SessionStore implements Notices {
       const { size, oldest } = this.#records
       if (size === 1 || (size <= this.#maxSessions && this.#totalBytes <= this.#maxTotalBytes)) return
       this.#sayFull(size > this.#maxSessions ? 'maxSessions' : 'maxTotalBytes')
-      this.#remove(oldest!.id, oldest!.value)
-      this.#watchers.tell(oldest!.id, null)
+      this.#remove(oldest)
     }
   }
 
@@ -220,51 +230,21 @@ export class MemorySessionStore extends SessionStore implements Notices {
     }
   }
 
-  /** Goes through all sessions, some {@link SLICE} of them in a slice. */
+  /** Goes through all sessions, {@link SLICE} of them in a slice. */
   *#sweepSlices(): Generator<number, number> {
-    let seen = 0
-    let removed = 0
-    for (const part of this.#records.parts()) {
+    for (let first = 0; ; first += SLICE) {
       const now = this.clock.now()
-      for (const { id, value: entry } of part) {
-        seen++
-        if (now < entry.endsAt) continue
-        this.#remove(id, entry)
-        removed++
-      }
-      if (seen < SLICE) continue
+      const { size, rows } = this.#records
+      const end = Math.min(first + SLICE, rows)
+      for (let row = first; row < end; row++) if (this.#records.endsAt(row) <= now) this.#remove(row)
+      const removed = size - this.#records.size
+      if (end === rows) return removed
       yield removed
-      seen = removed = 0
     }
-    return removed
   }
 }
 
-/** A record as the store keeps it. It is never handed out, so nobody parses its data. */
-interface Entry {
-  record: SessionData
-  readonly bytes: number
-  endsAt: number
-}
-
 /** How many sessions a cleanup looks at before it lets the event loop turn: well below a millisecond's work. */
-const SLICE = 1000
+const SLICE = 1024
 
 const OPTIONS = ['clock', 'defaultTtl', 'cleanupInterval', 'maxSessions', 'maxTotalBytes']
-
-/** A record of its own under the id that was asked for: strings are all that it shares with `data`, and they cannot change. */
-function copyOf(id: string, data: SessionData, touchedAt: number): SessionData {
-  const { version, userId, createdAt, updatedAt, expiresAt } = data
-  const flash = data.flash.length === 0 ? undefined : [...data.flash]
-  return new SessionData({
-    id,
-    data: data.json,
-    version,
-    userId,
-    createdAt,
-    updatedAt,
-    touchedAt,
-    expiresAt,
-    ...(flash && { flash }),
-  })
-}

@@ -5,6 +5,8 @@ import { OptionsReader } from './_options.ts'
 import { readMark, readPayload, writeMark, writePayload } from './_payload.ts'
 import type { RedisClient, RedisConnection } from './_redis-client.ts'
 import { connectionOf, connectionTo } from './_redis-client.ts'
+import type { Durability, RedisDurability } from './_redis-durability.ts'
+import { durabilityOf } from './_redis-durability.ts'
 import { RedisGreeting } from './_redis-greeting.ts'
 import { RedisNotices } from './_redis-notices.ts'
 import { ServerClock } from './_server-clock.ts'
@@ -15,6 +17,7 @@ import type { Glimpse, Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, noneIfUnreadable, SessionStore } from './store.ts'
 
 export type { RedisClient } from './_redis-client.ts'
+export type { RedisDurability } from './_redis-durability.ts'
 
 /** Options of {@link RedisSessionStore}: a `client` or a `url`, one of them. */
 export type RedisSessionStoreOptions = RedisSettings & (WithClient | WithUrl)
@@ -24,6 +27,8 @@ interface RedisSettings extends SessionStoreOptions {
   prefix?: string
   /** How long a record lives that `set` is given no `ttl` for, in seconds. Default 3600 */
   defaultTtl?: number
+  /** Has replicas confirm each write before it counts. Default: none is asked, and a failover may undo what was acknowledged. */
+  durability?: RedisDurability
 }
 
 interface WithClient {
@@ -61,6 +66,7 @@ export class RedisSessionStore extends SessionStore implements Notices {
   readonly #notices: RedisNotices
   readonly #prefix: string
   readonly #defaultTtl: number
+  readonly #durability: Durability | null
 
   /**
    * Makes the store; a `url` is connected to at the first operation.
@@ -82,6 +88,15 @@ export class RedisSessionStore extends SessionStore implements Notices {
     this.#notices = new RedisNotices(this.#connection)
     this.#prefix = prefix
     this.#defaultTtl = reader.seconds('defaultTtl', DEFAULT_TTL)
+    const { durability } = options
+    this.#durability =
+      durability === undefined
+        ? null
+        : durabilityOf(
+            durability,
+            () => (url === null ? this.#connection : connectionTo(url, this.clock)),
+            this.clock,
+          )
   }
 
   async get(id: string): Promise<SessionData | null> {
@@ -104,7 +119,13 @@ export class RedisSessionStore extends SessionStore implements Notices {
 
   override async load(id: string): Promise<SessionData | Mark | null> {
     const key = this.#prefix + id
-    return readFields(id, await this.#send(key, ['HMGET', key, 'v', 't', 'd', 'm']))
+    const found = readFields(id, await this.#send(key, ['HMGET', key, 'v', 't', 'd', 'm']))
+    const durability = this.#durability
+    if (durability === null || found === null || !(isMark(found) || durability.isInDoubt(key))) return found
+    // Somebody may be told, by what was read, that a write was made, or a session ended.
+    if (!(await this.#run(CONFIRM, id, []))) return null
+    durability.resolve(key)
+    return found
   }
 
   override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
@@ -143,38 +164,48 @@ export class RedisSessionStore extends SessionStore implements Notices {
     await this.#notices.close()
     // A command that waits for the greeting was asked for before.
     await this.#greeting.settle()
-    await this.#connection.close()
+    await Promise.all([this.#connection.close(), this.#durability?.connection.close()])
   }
 
   async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
-    const reply = Number(await this.#eval(script, [this.#prefix + id], args))
+    const writes = this.#durability?.connection ?? this.#connection
+    const { losses } = writes
+    const reply = Number(await this.#eval(script, [this.#prefix + id], args, this.#durability))
     if (reply === UNPUBLISHED) this.#notices.publishRefused()
+    // Refused may be the second attempt, because the first one, whose reply was lost, was made.
+    if (reply === 0 && writes.losses !== losses) throw sentAgain()
     return reply > 0
   }
 
-  async #eval(script: Script, keys: readonly string[], args: readonly string[]): Promise<unknown> {
+  async #eval(
+    script: Script,
+    keys: readonly string[],
+    args: readonly string[],
+    durability: Durability | null = null,
+  ): Promise<unknown> {
+    const [key] = keys
     const rest = [String(keys.length), ...keys, ...args]
     try {
-      return await this.#send(keys[0]!, ['EVALSHA', script.sha, ...rest])
+      return await this.#send(key!, ['EVALSHA', script.sha, ...rest], durability)
     } catch (error) {
       // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return this.#send(keys[0]!, ['EVAL', script.source, ...rest])
+      return this.#send(key!, ['EVAL', script.source, ...rest], durability)
     }
   }
 
-  async #send(key: string, args: string[]): Promise<unknown> {
+  async #send(key: string, args: string[], durability: Durability | null = null): Promise<unknown> {
     const greeting = this.#greeting.exchange()
     if (greeting !== null) await greeting
     try {
-      return await this.#connection.command(key, args)
+      return await (durability === null ? this.#connection.command(key, args) : durability.write(key, args))
     } catch (error) {
       throw explain(error)
     }
   }
 }
 
-const OPTIONS = ['client', 'url', 'prefix', 'defaultTtl', 'clock']
+const OPTIONS = ['client', 'url', 'prefix', 'defaultTtl', 'durability', 'clock']
 
 /** A Lua script: Redis runs it as one step, and knows it by the hash of its text. */
 interface Script {
@@ -274,6 +305,17 @@ return found`)
 /** How many keys one {@link PEEK} reads: about a quarter of a millisecond's work. */
 const PEEK_KEYS = 250
 
+/** Writes again what stands there, which changes nothing, but which replicas are sent, and WAIT waits for. */
+const CONFIRM = script(`
+for _, field in ipairs({ 'v', 'm' }) do
+  local value = redis.call('HGET', KEYS[1], field)
+  if value then
+    redis.call('HSET', KEYS[1], field, value)
+    return 1
+  end
+end
+return 0`)
+
 /** What {@link WRITE} takes. */
 function fieldsOf(record: SessionData, ttl: number): [string, string, string, string] {
   return [milliseconds(ttl), record.version, String(record.touchedAt), writePayload(record)]
@@ -314,6 +356,13 @@ function glimpseOf(id: string, reply: unknown): Glimpse | Mark | null {
 }
 
 const NUMBER = /^-?\d+(\.\d+)?$/
+
+function sentAgain(): SessionError {
+  return new SessionError(
+    'ERR_SESSION_STORE',
+    'The connection to Redis was lost, and the client sent a write again; it was refused, or had been made the first time.',
+  )
+}
 
 /** What an error of Redis becomes on its way out. */
 function explain(error: unknown): unknown {

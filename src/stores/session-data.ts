@@ -164,9 +164,9 @@ export function broken(why: string): SessionError {
   return new SessionError('ERR_SESSION_RECORD', `The stored record cannot be read: ${why}.`)
 }
 
-/** Counts brackets; only texts long enough to nest too deep pay for it. */
+/** Only a text with brackets enough to nest too deep is looked at closely. */
 function isTooDeep(text: string): boolean {
-  if (text.length < 2 * MAX_DEPTH) return false
+  if (!hasMore(MAX_DEPTH, '[{', text)) return false
   let depth = 0
   let inString = false
   for (let i = 0; i < text.length; i++) {
@@ -179,6 +179,15 @@ function isTooDeep(text: string): boolean {
       if (++depth > MAX_DEPTH) return true
     } else if (code === 0x5d /* ] */ || code === 0x7d /* } */) depth--
   }
+  return false
+}
+
+/** Whether a text has more than so many of some characters; each is looked for by itself, as that is a search in machine code. */
+function hasMore(count: number, characters: string, text: string): boolean {
+  let left = count
+  for (const character of characters)
+    for (let at = text.indexOf(character); at !== -1; at = text.indexOf(character, at + 1))
+      if (left-- === 0) return true
   return false
 }
 

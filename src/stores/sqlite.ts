@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { DatabaseSync, StatementResultingChanges } from 'node:sqlite'
 
 import { SessionError } from '../errors.ts'
+import { answer } from './_answer.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
 import type { Statements } from './_sqlite-table.ts'
 import { fieldsOf, prepareTable, readRow } from './_sqlite-table.ts'
@@ -212,26 +213,39 @@ export class SqliteSessionStore extends SessionStore implements Notices {
    * Runs one statement. SQLite itself waits only briefly for a lock, as that holds up the whole process; while another
    * process keeps it longer, the wait goes on here, with the event loop turning. It is over well within a request's deadline.
    */
-  async #run<R>(operation: string, step: (statements: Statements) => R): Promise<R> {
-    for (let attempt = 1; ; attempt++) {
-      if (this.#statements === null)
-        throw new SessionError(
-          'ERR_SESSION_STORE',
-          'The SQLite store is closed: let requests end before you close it, or make a new one.',
-          { operation },
-        )
-      this.#sweeper.startAtFirstUse()
-      try {
-        return step(this.#statements)
-      } catch (error) {
-        if (error instanceof SessionError) throw error
-        if (codesOf(error).code === 'ERR_OUT_OF_RANGE') throw broken('one of its numbers is out of range')
-        if (!isBusy(error)) throw failed(operation, error, 'See the cause.')
-        if (attempt === LOCK_ATTEMPTS) throw failed(operation, error, 'Another process holds its lock.')
-      }
+  #run<R>(operation: string, step: (statements: Statements) => R): Promise<R> {
+    return answer(
+      () => this.#try(operation, step),
+      (error) => this.#tryAgain(operation, step, error),
+    )
+  }
+
+  #try<R>(operation: string, step: (statements: Statements) => R): R {
+    if (this.#statements === null)
+      throw new SessionError(
+        'ERR_SESSION_STORE',
+        'The SQLite store is closed: let requests end before you close it, or make a new one.',
+        { operation },
+      )
+    this.#sweeper.startAtFirstUse()
+    return step(this.#statements)
+  }
+
+  async #tryAgain<R>(operation: string, step: (statements: Statements) => R, first: unknown): Promise<R> {
+    let error = first
+    for (let attempt = 2; isBusy(error); attempt++) {
+      if (attempt > LOCK_ATTEMPTS) throw failed(operation, error, 'Another process holds its lock.')
       // Real time, whatever the clock: another process lets go of its lock when it does.
       await pause(LOCK_PAUSE * (0.5 + Math.random()))
+      try {
+        return this.#try(operation, step)
+      } catch (next) {
+        error = next
+      }
     }
+    if (error instanceof SessionError) throw error
+    if (codesOf(error).code === 'ERR_OUT_OF_RANGE') throw broken('one of its numbers is out of range')
+    throw failed(operation, error, 'See the cause.')
   }
 }
 

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest'
 
 import { getSession, sessionMiddleware } from '../../src/adapters/fetch.ts'
 import type { SessionsOptions } from '../../src/index.ts'
-import { Context, createSessions, MemorySessionStore } from '../../src/index.ts'
+import { Context, createSessions, MemorySessionStore, onCommit } from '../../src/index.ts'
 import type { AdapterHarness } from '../../src/testing/adapter-contract.ts'
 import { createBrowser } from '../../src/testing/cookie-jar.ts'
 import { FaultyStore } from '../../src/testing/faulty-store.ts'
@@ -229,6 +229,29 @@ describe('what is thrown', () => {
     const session = await reopen()
     expect(session.userId).toBeNull()
     expect(session.get('visits')).toBe(1)
+  })
+
+  test('an error says in the decision record what became of the session', async () => {
+    const outcomes: string[] = []
+    const { withSession, sessions } = serve()
+    const { cookie } = await visitor(sessions)
+    onTestFinished(onCommit(({ outcome }) => outcomes.push(outcome)))
+    const handle = withSession(({ url }, { session }) => {
+      if (url.endsWith('sign-in')) session.signIn('ada')
+      if (url.endsWith('rotate')) session.rotate()
+      if (url.endsWith('set')) session.set('visits', 2)
+      throw new Error('thrown by the handler')
+    })
+    for (const path of ['sign-in', 'rotate', 'set', 'nothing'])
+      for (const headers of [{ cookie }, {}])
+        await expect(handle(new Request(URL_ + path, { headers }))).rejects.toThrow('thrown by the handler')
+    const each = (outcome: string): string[] => [outcome, outcome]
+    expect(outcomes).toEqual([
+      ...each('discarded'),
+      ...each('discarded'),
+      ...each('discarded'),
+      ...each('unchanged'),
+    ])
   })
 
   test('an error leaves no record behind of a new visitor, cookie.always or not', async () => {
@@ -458,3 +481,32 @@ async function visitor(sessions: ReturnType<typeof serve>['sessions']) {
 function writesOf(store: FaultyStore): string[] {
   return store.calls.map(([operation]) => operation).filter((operation) => operation !== 'load')
 }
+
+describe('mounted within itself', () => {
+  test('it is the outer session that counts, and one cookie that is sent', async () => {
+    const { withSession, store } = serve()
+    const inner = withSession((_, { session }) => {
+      session.set('name', 'inner')
+      return new Response()
+    })
+    const handle = withSession(async (request, { session }) => {
+      session.set('visits', 1)
+      const response = await inner(request)
+      expect(session.get('name')).toBe('inner')
+      return response
+    })
+    expect(ours(await handle(new Request(URL_)))).toHaveLength(1)
+    expect(writesOf(store)).toEqual(['create'])
+  })
+
+  test('a request that is handled a second time has a session of its own', async () => {
+    const { withSession, store } = serve()
+    const handle = withSession((_, { session }) => {
+      session.set('visits', 1)
+      return new Response()
+    })
+    const request = new Request(URL_)
+    for (let n = 0; n < 2; n++) expect(ours(await handle(request))).toHaveLength(1)
+    expect(writesOf(store)).toEqual(['create', 'create'])
+  })
+})

@@ -1,4 +1,5 @@
 import { MemorySessionStore } from '../../src/index.ts'
+import type { RedisDurability } from '../../src/stores/redis.ts'
 import { RedisSessionStore } from '../../src/stores/redis.ts'
 import type { SessionStore } from '../../src/stores/store.ts'
 
@@ -15,7 +16,12 @@ export interface OpenStore {
 }
 
 /** Opens a store on the Redis at a port of 127.0.0.1, with the settings that clients have by themselves. */
-export async function openStore(name: ClientName, port: number): Promise<OpenStore> {
+export async function openStore(
+  name: ClientName,
+  port: number,
+  durability?: RedisDurability,
+): Promise<OpenStore> {
+  const settings = durability && { durability }
   const url = `redis://127.0.0.1:${port}`
   let unsettled = 0
   /** Counts the commands under way. */
@@ -38,7 +44,7 @@ export async function openStore(name: ClientName, port: number): Promise<OpenSto
     case 'memory':
       return owned(new MemorySessionStore({ maxSessions: 4_000_000, maxTotalBytes: 2 ** 32 }))
     case 'url':
-      return owned(new RedisSessionStore({ url }))
+      return owned(new RedisSessionStore({ url, ...settings }))
     case 'node-redis': {
       const { createClient } = await import('redis')
       const client = createClient({ url })
@@ -46,7 +52,7 @@ export async function openStore(name: ClientName, port: number): Promise<OpenSto
       // Where the server is not there yet, it goes on trying.
       client.connect().catch(() => {})
       client.sendCommand = counted(client.sendCommand.bind(client)) as typeof client.sendCommand
-      return owned(new RedisSessionStore({ client }), () => client.destroy())
+      return owned(new RedisSessionStore({ client, ...settings }), () => client.destroy())
     }
     case 'ioredis': {
       const { Redis } = await import('ioredis')
@@ -55,7 +61,7 @@ export async function openStore(name: ClientName, port: number): Promise<OpenSto
       client.call = counted(
         client.call.bind(client) as (command: string) => Promise<unknown>,
       ) as typeof client.call
-      return owned(new RedisSessionStore({ client }), () => client.disconnect())
+      return owned(new RedisSessionStore({ client, ...settings }), () => client.disconnect())
     }
   }
 }

@@ -13,6 +13,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import type { Session, SessionsOptions } from '../../src/index.ts'
 import { createSessions, MemorySessionStore, SessionData } from '../../src/index.ts'
+import type { RedisDurability } from '../../src/stores/redis.ts'
 import type { AdapterName } from './app-adapters.ts'
 import { appOn } from './app-adapters.ts'
 import type { ClientName } from './app-stores.ts'
@@ -29,6 +30,8 @@ export interface AppOptions {
   /** Milliseconds by which the clock is wrong. */
   readonly shift?: number
   readonly sessions?: SessionsOptions
+  /** What is asked of Redis's replicas. */
+  readonly durability?: RedisDurability
   /** What is broken on purpose. */
   readonly mutant?: Mutant
 }
@@ -68,11 +71,12 @@ const {
   port = 0,
   adapter = 'node',
   shift = 0,
+  durability,
   mutant,
   ...rest
 } = JSON.parse(process.argv[2]!) as AppOptions
 shiftClock(shift)
-const { store, unsettled, disconnect } = await openStore(client, port)
+const { store, unsettled, disconnect } = await openStore(client, port, durability)
 const sessions = createSessions({
   store: mutant === undefined ? store : new MutantStore(store, mutant),
   ...rest.sessions,

@@ -17,8 +17,8 @@ const MIXED: Clients = ['node-redis', 'ioredis']
 const EVERY: readonly Clients[] = [OWN, ['node-redis', 'node-redis'], ['ioredis', 'ioredis'], MIXED]
 
 /** How many requests each server acknowledges before a fault and after it, and how many it answers meanwhile. */
-const CALM = ALL ? 1000 : 80
-const ROUGH = ALL ? 300 : 12
+const CALM = ALL ? 400 : 80
+const ROUGH = ALL ? 40 : 12
 
 interface Fault {
   readonly name: string

@@ -1,5 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
+import { vi } from 'vitest'
+
 import { seeded } from '../../src/testing/_store-model.ts'
 import type { AppOptions } from './app.ts'
 import type { App, AppSettings } from './app-process.ts'
@@ -13,6 +15,9 @@ export const ALL: boolean = process.env.HOLDFAST_FAULTS === 'all'
 
 /** What the store has to answer in, in milliseconds; the default is 1000. */
 export const STORE_TIMEOUT: number = ALL ? 1000 : 400
+
+// The work is counted in requests, and how fast they go is for the machine to say: this is for a test that hangs.
+vi.setConfig({ testTimeout: ALL ? 180_000 : 60_000 })
 
 const lag = monitorEventLoopDelay({ resolution: 5 })
 lag.enable()

@@ -577,6 +577,25 @@ describe.each([
   })
 })
 
+describe('a write that ioredis sends again after its reply was cut off', () => {
+  it('is no refusal where another write came on top: nobody knows what became of it', async () => {
+    const proxy = after(await startTcpProxy(server.port), (proxy) => proxy.stop())
+    const client = after(new Redis(proxy.port, '127.0.0.1'), (client) => client.disconnect())
+    client.on('error', () => {})
+    const store = new RedisSessionStore({ client })
+    const other = new RedisSessionStore({ client: await nodeRedis() })
+    await store.create(id, record('v1'), 60)
+    await store.touch(id, 60)
+    const cut = proxy.cut()
+    const write = store.replace(id, record('v2'), 'v1', 60)
+    await cut
+    expect(await other.replace(id, record('v3'), 'v2', 60)).toBe(true)
+    await expect(write).rejects.toEqual(coded('ERR_SESSION_STORE'))
+    // From then on refusals are refusals again.
+    expect(await store.replace(id, record('v4'), 'v1', 60)).toBe(false)
+  })
+})
+
 describe('RedisSessionStore at construction', () => {
   const make = (options: unknown): RedisSessionStore =>
     new RedisSessionStore(options as RedisSessionStoreOptions)
