@@ -18,10 +18,14 @@ export type SessionEvent =
   | { kind: 'late-change'; id: string }
   /** A `Secure` cookie was not sent over a plain connection, and nothing was saved. */
   | { kind: 'withheld'; remedy: string }
+  /** A socket was not let in: because of its origin, because its session has ended, nobody is signed in, or the store fails. */
+  | { kind: 'socket-refused'; reason: 'origin' | 'ended' | 'anonymous' | 'outage' }
   | { kind: 'store-failure'; operation: string; error: unknown }
   | { kind: 'sweep'; removed: number; error?: unknown }
   /** A store that loses sessions before their time: a Redis that evicts, or this process's memory in production. Told once. */
   | { kind: 'unfit-store'; reason: 'evicts' | 'in-memory'; remedy: string }
+  /** Processes do not hear of each other's sign-outs, and find them out by looking again, within half a minute. Told once by each store. */
+  | { kind: 'no-notices'; operation: 'publish' | 'subscribe'; remedy: string }
   /** The memory store is full and lets its least recently used session go. Told once. */
   | { kind: 'evicting'; limit: 'maxSessions' | 'maxTotalBytes' }
 

@@ -10,6 +10,7 @@ import { readCookie } from './cookie/read.ts'
 import { createTokenSource } from './cookie/token.ts'
 import type { NoteDevice } from './device.ts'
 import { describeDevice } from './device.ts'
+import type { EndReason } from './errors.ts'
 import { SessionError } from './errors.ts'
 import { publish } from './events.ts'
 import type { OnOutage } from './lookup.ts'
@@ -17,10 +18,12 @@ import { decodeAll, lookUp } from './lookup.ts'
 import type { SessionsOptions } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { Committer } from './session/commit.ts'
+import type { Follower } from './session/follower.ts'
 import type { Session } from './session/session.ts'
 import { checkUserId, sessionOf, stateOf } from './session/session.ts'
 import type { Identity, Lookup, Standing } from './session/state.ts'
 import { SessionState } from './session/state.ts'
+import type { SessionData } from './stores/session-data.ts'
 import type { SessionStore } from './stores/store.ts'
 import { UserSessions } from './user-sessions.ts'
 
@@ -157,11 +160,39 @@ export class Sessions<T extends object = Record<string, unknown>> {
   }
 
   /**
+   * Follows a session until it ends or the follower is stopped. Null for one that is in no store.
+   * @internal
+   */
+  follow(session: Session<T>, end: (reason: EndReason) => void): Follower | null {
+    const { standing, committer } = stateOf(session)
+    if (standing.kind !== 'live' || committer === null) return null
+    return committer.following.follow(standing.record, end)
+  }
+
+  /**
+   * A session as it was just read, for whoever is told of a change.
+   * @internal
+   */
+  sessionAt(record: SessionData): Session<T> {
+    const state = new SessionState({ kind: 'live', record }, { id: record.id, token: null }, this.#committer)
+    state.headersSent = true
+    return sessionOf(state, this.#clock)
+  }
+
+  /** How many sessions something stays open on in this process: a socket, a stream, or a request that asked for its signal. */
+  get followed(): number {
+    return this.#committer.following.size
+  }
+
+  /**
    * Waits for the commits under way, each of which has its deadline, and closes the store. Stop the server first, so that no more begin:
    * `server.close(() => sessions.close())`; then nothing of Holdfast keeps the process alive. A client that the store was handed stays open.
    */
   close(): Promise<void> {
-    return (this.#closing ??= this.#committer.drain().then(() => this.#store.close()))
+    return (this.#closing ??= this.#committer.drain().then(() => {
+      this.#committer.following.close()
+      return this.#store.close()
+    }))
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -10,6 +10,7 @@ import { sinceSignIn } from './change-log.ts'
 import type { Change } from './contents.ts'
 import type { Lifetimes } from './expiry.ts'
 import { isTouchDue } from './expiry.ts'
+import type { Following } from './following.ts'
 import { GroupCommit } from './group-commit.ts'
 import type { Found, RecordsOptions } from './records.ts'
 import { markOf, Records, successorUnder } from './records.ts'
@@ -75,6 +76,11 @@ export class Committer {
   /** A new session's id and token. */
   mint(): Identity {
     return this.#mint()
+  }
+
+  /** What stays open on sessions of this manager. */
+  get following(): Following {
+    return this.#records.following
   }
 
   /** Looks an id up: the one round trip of a read. */
@@ -262,6 +268,8 @@ export class Committer {
   #replace(state: SessionState, change: Change, base: SessionData): Awaitable<Carried> {
     return chain(this.#groups.write(base, change), (outcome) => {
       if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
+      if (!outcome.merged) state.follower?.noteOwn(base, outcome.record)
+      this.#records.following.wrote(outcome.record)
       state.goLive(outcome.record)
       if (outcome.merged) state.contents.rebase(outcome.record)
       else state.contents.advance(outcome.record)

@@ -6,11 +6,13 @@ import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import { SessionData, stringifyData } from '../stores/session-data.ts'
-import type { Mark, SessionStore } from '../stores/store.ts'
+import { hasNotices } from '../stores/notices.ts'
+import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
 import { isMark, withTouchedAt } from '../stores/store.ts'
 import type { Draft } from './change-log.ts'
 import type { ExpiryReason, Lifetimes } from './expiry.ts'
 import { expiryReason, PENDING, storeTtl } from './expiry.ts'
+import { Following } from './following.ts'
 import type { Limits } from './limits.ts'
 import { checkSize } from './size.ts'
 import { StoreCalls } from './store-calls.ts'
@@ -37,6 +39,8 @@ export class Records {
   readonly clock: Clock
   readonly lifetimes: Lifetimes
   readonly limits: Limits
+  /** What stays open on sessions. Told of what this process does to them, whatever store that is in. */
+  readonly following: Following
   #versionPrefix = ''
   #versions = 0
 
@@ -45,6 +49,7 @@ export class Records {
     this.clock = options.clock
     this.lifetimes = options.lifetimes
     this.limits = options
+    this.following = new Following(this, hasNotices(options.store) ? options.store : null)
   }
 
   /** The deadline of what begins now. */
@@ -82,7 +87,7 @@ export class Records {
   }
 
   /** Why a record is over; null while it lives. */
-  expiryReason(record: SessionData, now: number = this.clock.now()): ExpiryReason | null {
+  expiryReason(record: Glimpse, now: number = this.clock.now()): ExpiryReason | null {
     return expiryReason(record, this.lifetimes, now)
   }
 
@@ -214,6 +219,7 @@ export class Records {
         )
     }
     publish({ kind: reason, id })
+    this.following.ended(id)
     return true
   }
 

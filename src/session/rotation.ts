@@ -85,6 +85,7 @@ export async function rotate(
       return { kind: 'gone', mark: markOf(found) }
     }
   }
+  records.following.ended(old)
   const kept = await records.keep(record, until)
   // Somebody destroyed the session by its old id meanwhile, and followed the mark; or revoked all of its user's.
   if (kept === null) return GONE

@@ -5,7 +5,7 @@ import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import { answerOf } from '../stores/_answer.ts'
 import type { SessionData } from '../stores/session-data.ts'
-import type { Mark, SessionStore } from '../stores/store.ts'
+import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
 import type { UserIndex } from '../stores/user-index.ts'
 import { hasUserIndex } from '../stores/user-index.ts'
 import { Deadlines } from './deadlines.ts'
@@ -63,6 +63,10 @@ export class StoreCalls {
 
   touch(id: string, ttl: number, expectedVersion: string, until: number): Awaitable<boolean> {
     return this.#call('touch', until, () => this.#store.touch(id, ttl, expectedVersion))
+  }
+
+  peek(ids: readonly string[], until: number): Awaitable<(Glimpse | Mark | null)[]> {
+    return this.#call('peek', until, () => this.#store.peek(ids))
   }
 
   /** Whether the store can find the sessions of a user. */

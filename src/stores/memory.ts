@@ -3,6 +3,8 @@ import { answer } from './_answer.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
 import { NONE, RecordTable } from './_record-table.ts'
 import { inSlices, Sweeper } from './_sweeper.ts'
+import { Watchers } from './_watchers.ts'
+import type { NoticeListener, Notices } from './notices.ts'
 import type { SessionData } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, MARK_SECONDS, SessionStore } from './store.ts'
@@ -26,15 +28,16 @@ export interface MemorySessionStoreOptions extends SessionStoreOptions {
  * Each operation happens at once, within one tick. A record is kept as JSON text, so what goes in and what comes
  * out are copies. The store is bounded: when it is full, the least recently used sessions leave, which it says once,
  * by a warning and an event. Expired ones leave when they are asked for, and at cleanups, which begin with the first
- * write, work in slices of a millisecond or less, and keep no process alive.
+ * write, work in slices of a millisecond or less, and keep no process alive. Notices are told at once, before the operation has answered.
  */
-export class MemorySessionStore extends SessionStore implements UserIndex {
+export class MemorySessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #records = new RecordTable()
   /** In the order of their ending, as all last equally long. An id has a live record or a mark, never both. */
   readonly #marks = new Map<string, { mark: Mark; endsAt: number }>()
   /** The ids of the records that have a user, by that. */
   readonly #idsOfUsers = new Map<string, Set<string>>()
+  readonly #watchers = new Watchers()
   readonly #sweeper: Sweeper
   readonly #defaultTtl: number
   readonly #maxSessions: number
@@ -65,12 +68,15 @@ export class MemorySessionStore extends SessionStore implements UserIndex {
   async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
     this.#put(id, data, data.touchedAt, ttl)
     this.#marks.delete(id)
+    this.#watchers.tell(id, data.version)
   }
 
   async delete(id: string): Promise<boolean> {
     const row = this.#find(id)
-    if (row !== NONE) this.#remove(row)
-    return row !== NONE
+    if (row === NONE) return false
+    this.#remove(row)
+    this.#watchers.tell(id, null)
+    return true
   }
 
   async exists(id: string): Promise<boolean> {
@@ -94,6 +100,7 @@ export class MemorySessionStore extends SessionStore implements UserIndex {
       const row = this.#find(id, expectedVersion)
       if (row === NONE) return false
       this.#put(id, data, Math.max(data.touchedAt, this.#records.touchedAt(row)), ttl, row)
+      this.#watchers.tell(id, data.version)
       return true
     })
   }
@@ -106,6 +113,7 @@ export class MemorySessionStore extends SessionStore implements UserIndex {
       this.#forgetMarks()
       const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
       this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
+      this.#watchers.tell(id, null)
       return true
     })
   }
@@ -131,6 +139,10 @@ export class MemorySessionStore extends SessionStore implements UserIndex {
   /** Does nothing: a record that is there is no hint. */
   async forgetUser(): Promise<void> {}
 
+  async watch(id: string, listener: NoticeListener): Promise<() => void> {
+    return this.#watchers.add(id, listener)
+  }
+
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
   override clearExpired(): Promise<number> {
     this.#forgetMarks()
@@ -143,6 +155,7 @@ export class MemorySessionStore extends SessionStore implements UserIndex {
     this.#marks.clear()
     this.#idsOfUsers.clear()
     this.#totalBytes = 0
+    this.#watchers.tellAll()
   }
 
   /** Cleans up every `cleanupInterval` seconds from now on. The store begins by itself with its first write. */

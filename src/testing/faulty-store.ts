@@ -1,5 +1,7 @@
+import type { NoticeListener } from '../stores/notices.ts'
+import { hasNotices } from '../stores/notices.ts'
 import type { SessionData } from '../stores/session-data.ts'
-import type { Mark, SessionStoreOptions } from '../stores/store.ts'
+import type { Glimpse, Mark, SessionStoreOptions } from '../stores/store.ts'
 import { SessionStore } from '../stores/store.ts'
 import type { UserIndex } from '../stores/user-index.ts'
 import { hasUserIndex } from '../stores/user-index.ts'
@@ -18,6 +20,8 @@ export type StoreOperation =
   | 'noteUser'
   | 'idsOfUser'
   | 'forgetUser'
+  | 'peek'
+  | 'watch'
   | 'clearExpired'
   | 'close'
 
@@ -41,6 +45,10 @@ export class FaultyStore extends SessionStore {
   readonly calls: [operation: StoreOperation, id: string | null][] = []
   /** Runs before each operation, and holds it up until it is done: for steering which request comes first. */
   before: ((operation: StoreOperation, id: string | null) => Promise<void> | void) | undefined
+  /** From when it is set on, the notices that the inner store tells of are lost. */
+  losesNotices = false
+  /** Watches the inner store, where that tells notices. */
+  readonly watch?: (id: string, listener: NoticeListener) => Promise<() => void>
   readonly #inner: SessionStore
   readonly #faults = new Map<StoreOperation, Fault>()
   #healed: PromiseWithResolvers<void> = Promise.withResolvers()
@@ -50,10 +58,18 @@ export class FaultyStore extends SessionStore {
     super({ clock: inner.clock, ...options })
     this.#inner = inner
     this.atomic = inner.atomic
-    if (!hasUserIndex(inner)) return
-    this.noteUser = (userId, id, ttl) => this.#pass('noteUser', id, () => inner.noteUser(userId, id, ttl))
-    this.idsOfUser = (userId) => this.#pass('idsOfUser', null, () => inner.idsOfUser(userId))
-    this.forgetUser = (userId, ids) => this.#pass('forgetUser', null, () => inner.forgetUser(userId, ids))
+    if (hasUserIndex(inner)) {
+      this.noteUser = (userId, id, ttl) => this.#pass('noteUser', id, () => inner.noteUser(userId, id, ttl))
+      this.idsOfUser = (userId) => this.#pass('idsOfUser', null, () => inner.idsOfUser(userId))
+      this.forgetUser = (userId, ids) => this.#pass('forgetUser', null, () => inner.forgetUser(userId, ids))
+    }
+    if (hasNotices(inner))
+      this.watch = (id, listener) =>
+        this.#pass('watch', id, () =>
+          inner.watch(id, (version) => {
+            if (!this.losesNotices) listener(version)
+          }),
+        )
   }
 
   /** From now on `operation` is not carried out, and rejects with `error`. */
@@ -123,6 +139,10 @@ export class FaultyStore extends SessionStore {
 
   override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
     return this.#pass('touch', id, () => this.#inner.touch(id, ttl, expectedVersion))
+  }
+
+  override peek(ids: readonly string[]): Promise<(Glimpse | Mark | null)[]> {
+    return this.#pass('peek', null, () => this.#inner.peek(ids))
   }
 
   override clearExpired(): Promise<number> {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 
 import { SessionError } from '../errors.ts'
+import { hasNotices } from '../stores/notices.ts'
 import type { SessionDataInit } from '../stores/session-data.ts'
 import { SessionData } from '../stores/session-data.ts'
 import type { Mark, SessionStore } from '../stores/store.ts'
@@ -33,9 +34,9 @@ export interface StoreTest {
   readonly name: string
   /**
    * Every store passes the tests of `'one process'`; a store that is `atomic` passes those of `'several processes'` too, and one that
-   * can find the sessions of a user those of `'user index'`.
+   * can find the sessions of a user those of `'user index'`, one that tells notices those of `'notices'`.
    */
-  readonly part: 'one process' | 'several processes' | 'user index'
+  readonly part: 'one process' | 'several processes' | 'user index' | 'notices'
   /** Rejects when the store does otherwise. */
   run(harness: StoreHarness): Promise<void>
 }
@@ -663,6 +664,54 @@ export const storeContract: readonly StoreTest[] = [
     }
   }),
 
+  // peek
+
+  one('looking at many finds of each what loading it finds, in their order', async ({ store, advance }) => {
+    const fields = {
+      createdAt: 1_700_000_000_001,
+      touchedAt: 1_700_000_000_003,
+      expiresAt: 4_100_000_000_004,
+    }
+    await store.create('live', record('live', 1, { ...fields, data: { text: 'line\nbreak' } }), 60)
+    await store.create('ended', record('ended', 1), 60)
+    await store.end('ended', rotated)
+    await store.create('expired', record('expired', 1), 5)
+    await advance(5000)
+    const [missing, live, expired, ended, again] = await store.peek([
+      'none',
+      'live',
+      'expired',
+      'ended',
+      'live',
+    ])
+    assert.deepEqual([missing, expired, ended], [null, null, rotated])
+    assert.deepEqual(again, live)
+    assert.ok(live != null && !isMark(live))
+    const { version, createdAt, touchedAt, expiresAt } = live
+    assert.deepEqual({ version, createdAt, touchedAt, expiresAt }, { ...fields, version: 'v1' })
+    assert.deepEqual(await store.peek([]), [])
+  }),
+
+  one('looking at a thousand finds a thousand', async ({ store }) => {
+    const ids = times(1000, (i) => `id-${i}`)
+    await Promise.all(ids.map((id, i) => store.create(id, record(id, i), 60)))
+    const found = await store.peek(ids)
+    assert.deepEqual(
+      found.map((one) => one !== null && !isMark(one) && one.version),
+      times(1000, (i) => `v${i}`),
+    )
+  }),
+
+  one('looking at many, one that cannot be read counts as none', async ({ store, plant }) => {
+    await store.set('a', record('a', 1), 60)
+    await store.set('b', record('b', 1), 60)
+    // Whoever looks may see it by the data, or leave that to those who read it.
+    if (plant !== undefined) await plant('a', new Uint8Array([0xff]))
+    const [a, b] = await store.peek(['a', 'b'])
+    assert.ok(a == null || !isMark(a))
+    assert.ok(b != null && !isMark(b) && b.version === 'v1')
+  }),
+
   // closing
 
   one('closing twice is closing once', async ({ store }) => {
@@ -856,6 +905,71 @@ export const storeContract: readonly StoreTest[] = [
     await Promise.all(times(1000, (i) => signIn(first, 'ada', `id-${i}`)))
     assert.equal(new Set(await first.idsOfUser('ada')).size, 1000)
   }),
+
+  // notices
+
+  notices(
+    'a write is told of, and each kind of end, by whichever process',
+    async ({ first, second, watch, told }) => {
+      for (const [name, writer] of Object.entries({ first, second }))
+        for (const [operation, write] of [
+          ['replace', (id: string) => writer.replace(id, record(id, 2), 'v1', 60)],
+          ['set', (id: string) => writer.set(id, record(id, 2), 60)],
+          ['delete', (id: string) => writer.delete(id)],
+          ['end', (id: string) => writer.end(id, destroyed)],
+        ] as const) {
+          const id = `${operation} by ${name}`
+          await writer.create(id, record(id, 1), 60)
+          const unwatch = await watch(first, id)
+          await write(id)
+          assert.ok(EXPECTED[operation].includes(await told()), id)
+          unwatch()
+        }
+    },
+  ),
+
+  notices(
+    'what was refused is not told of, nor a touch, nor what happens to others',
+    async ({ first, watch, told }) => {
+      await first.create('a', record('a', 1), 60)
+      await first.create('b', record('b', 1), 60)
+      await watch(first, 'a')
+      assert.equal(await first.replace('a', record('a', 2), 'v0', 60), false)
+      assert.equal(await first.end('a', destroyed, 'v0'), false)
+      assert.equal(await first.touch('a', 60), true)
+      assert.equal(await first.end('b', destroyed), true)
+      assert.equal(await first.delete('none'), false)
+      assert.equal(await first.replace('a', record('a', 3), 'v1', 60), true)
+      assert.equal(await told(), 'v3')
+    },
+  ),
+
+  notices(
+    'who has stopped watching is told nothing, and who watches twice is told twice',
+    async ({ first, watch, told }) => {
+      await first.create('a', record('a', 1), 60)
+      const unwatch = await watch(first, 'a')
+      await watch(first, 'a')
+      await watch(first, 'a')
+      unwatch()
+      unwatch()
+      await first.replace('a', record('a', 2), 'v1', 60)
+      assert.deepEqual([await told(), await told()], ['v2', 'v2'])
+      await first.replace('a', record('a', 3), 'v2', 60)
+      assert.deepEqual([await told(), await told()], ['v3', 'v3'])
+    },
+  ),
+
+  notices('ids are nothing but ids to whoever watches them', async ({ first, watch, told }) => {
+    for (const id of ODD_KEYS) {
+      await first.create(id, record(id, 1), 60)
+      await watch(first, id)
+    }
+    for (const id of ODD_KEYS) {
+      await first.replace(id, record(id, id), 'v1', 60)
+      assert.equal(await told(), `v${id}`)
+    }
+  }),
 ]
 
 /** A test of one instance. */
@@ -891,6 +1005,60 @@ function several(name: string, run: (at: TwoInstances) => Promise<void>): StoreT
       await run({ first, second, advance: (ms) => harness.advance(ms) })
     },
   }
+}
+
+/** A test of notices, with two instances on the same records. */
+function notices(name: string, run: (at: Watched) => Promise<void>): StoreTest {
+  return {
+    name,
+    part: 'notices',
+    async run(harness) {
+      const first = await harness.open()
+      const second = await harness.open()
+      const queue: (string | null)[] = []
+      let wake = (): void => {}
+      const listener = (version: string | null): void => {
+        queue.push(version)
+        wake()
+      }
+      await run({
+        first,
+        second,
+        watch(store, id) {
+          assert.ok(hasNotices(store), 'it has no watch')
+          return store.watch(id, listener)
+        },
+        async told() {
+          // Some look once a second, by their own clock.
+          if (queue.length === 0) await harness.advance(1000)
+          if (queue.length === 0)
+            await new Promise<void>((resolve, reject) => {
+              const late = setTimeout(() => reject(new Error('No notice came within 5 s.')), 5000)
+              wake = () => {
+                clearTimeout(late)
+                resolve()
+              }
+            })
+          return queue.shift()!
+        },
+      })
+    },
+  }
+}
+
+interface Watched extends Omit<TwoInstances, 'advance'> {
+  /** @returns stops watching */
+  readonly watch: (store: SessionStore, id: string) => Promise<() => void>
+  /** What the next notice says. */
+  readonly told: () => Promise<string | null>
+}
+
+/** What a notice may say: a store that does not know what happened says null. */
+const EXPECTED: Readonly<Record<'replace' | 'set' | 'delete' | 'end', readonly (string | null)[]>> = {
+  replace: ['v2', null],
+  set: ['v2', null],
+  delete: [null],
+  end: [null],
 }
 
 interface TwoInstances {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../src/clock.ts'
-import type { SessionsOptions } from '../../src/index.ts'
-import { createSessions, Sessions } from '../../src/index.ts'
+import type { Sessions, SessionsOptions } from '../../src/index.ts'
+import { createSessions } from '../../src/index.ts'
 import type { SessionData } from '../../src/stores/session-data.ts'
 import type { Mark } from '../../src/stores/store.ts'
 import { SessionStore } from '../../src/stores/store.ts'

@@ -7,12 +7,17 @@ import { storeContract } from '../../src/testing/store-contract.ts'
 export function runContract(
   name: string,
   open: () => StoreHarness | Promise<StoreHarness>,
-  { atomic, userIndex = atomic }: { atomic: boolean; userIndex?: boolean },
+  {
+    atomic,
+    notices = atomic,
+    userIndex = atomic,
+  }: { atomic: boolean; notices?: boolean; userIndex?: boolean },
 ): void {
   describe(`${name} keeps the store contract`, () => {
     for (const { name: sentence, part, run } of storeContract) {
       if (part === 'several processes' && !atomic) continue
       if (part === 'user index' && !userIndex) continue
+      if (part === 'notices' && !notices) continue
       test(sentence, async () => {
         const harness = await open()
         try {
