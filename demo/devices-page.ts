@@ -8,8 +8,11 @@ import type { AppSession } from './session.ts'
 import { ago, clockTime, until } from './times.ts'
 
 /** Where a user is signed in, with what ends each of these sessions; or, for nobody, that they are signed out. */
-export function devicesPage(session: Session<AppSession>, devices: readonly UserSession[]): Html {
-  const notice = session.get('notice')
+export function devicesPage(
+  session: Session<AppSession>,
+  devices: readonly UserSession[],
+  notice: string | undefined,
+): Html {
   const body = html`
     ${notice && html`<p class="notice" role="status"><span>${notice}</span></p>`}
     <div class="wrap narrow">${session.userId === null ? signedOut(session) : list(session, devices)}</div>
@@ -21,20 +24,22 @@ function list(session: Session<AppSession>, devices: readonly UserSession[]): Ht
   const now = new Date()
   return html`<h1>Your devices</h1>
     <p class="lede">
-      <b>${session.userId}</b> is signed in here. Sign in with the same name in another browser, and it
-      appears; revoke it, and it is signed out at once.
+      <b>${session.userId}</b> is signed in here. Sign in with the same name in another browser, and it is
+      listed here; revoke it, and what it shows turns into the signed-out page at once.
     </p>
-    <form method="post" action="/devices/revoke">
-      <ul class="devices" id="devices" data-part>
-        ${devices.map((device) => row(device, device.id === session.id, now))}
-      </ul>
-    </form>
-    ${
-      devices.length > 1 &&
-      html`<form method="post" action="/devices/revoke-others">
-        <button>Sign out everywhere else</button>
-      </form>`
-    }
+    <div id="devices" data-part>
+      <form method="post" action="/devices/revoke">
+        <ul class="devices">
+          ${devices.map((device) => row(device, device.id === session.id, now))}
+        </ul>
+      </form>
+      ${
+        devices.length > 1 &&
+        html`<form method="post" action="/devices/revoke-others">
+          <button>Sign out everywhere else</button>
+        </form>`
+      }
+    </div>
     ${code(`const devices = await sessions.forUser(userId).list()\nawait sessions.forUser(userId).revoke(id)\nawait sessions.forUser(userId).revokeOthers(session)`)}
     <p><a href="/">Back to the demo</a></p>`
 }
@@ -49,7 +54,7 @@ function row(
     <div>
       <h2>${name} ${isThis && html`<small>this one</small>`}</h2>
       <p>
-        Active ${ago(lastActiveAt, now)}.
+        Active ${ago(lastActiveAt, now)}, at ${clockTime(lastActiveAt)}.
         <small>Signed in at ${clockTime(createdAt)}, ends ${until(expiresAt, now)} without activity.</small>
       </p>
     </div>

@@ -9,7 +9,10 @@ export function addDevices(app: App, sessions: Sessions<AppSession>): void {
   app.get('/devices', async (c) => {
     const { session } = c.var
     const { userId } = session
-    return c.html(devicesPage(session, userId === null ? [] : await sessions.forUser(userId).list()))
+    const devices = userId === null ? [] : await sessions.forUser(userId).list()
+    // A look of client.js takes no message from the page that it is for.
+    const notice = c.req.query('live') === undefined ? session.get('notice') : undefined
+    return c.html(devicesPage(session, devices, notice))
   })
 
   app.post('/devices/revoke', async (c) => {

@@ -17,6 +17,15 @@ beforeAll(async () => {
 afterEach(() => Promise.all(contexts.splice(0).map((context) => context.close())))
 afterAll(() => browser?.close())
 
+/** Milliseconds, on a machine that is busy with other tests. */
+const AT_ONCE = 3000
+const POLL = { timeout: 10_000, interval: 500 }
+
+/** Resolves once a page hears of what happens. */
+function listening(page: Page): Promise<unknown> {
+  return page.waitForFunction('document.documentElement.dataset.live === "true"')
+}
+
 const PHONE =
   'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1'
 
@@ -44,6 +53,7 @@ describe.each(['Redis, on two servers', 'SQLite, on one'])('The devices of a use
   /** A browser of its own, at one of the servers, signed in. */
   async function signedIn(user: string, at: number, options: BrowserContextOptions = {}): Promise<Page> {
     const context = await browser.newContext(options)
+    context.setDefaultTimeout(6000)
     contexts.push(context)
     const page = await context.newPage()
     await page.goto(servers[at % servers.length]!.url)
@@ -79,6 +89,54 @@ describe.each(['Redis, on two servers', 'SQLite, on one'])('The devices of a use
     await page.reload()
     expect(await page.locator('.devices li').count()).toBe(1)
     expect(await page.getByRole('button', { name: 'Sign out everywhere else' }).count()).toBe(0)
+  })
+
+  test('turn into the signed-out page at once when they are revoked', async () => {
+    const phone = await signedIn('Finn', 0, { userAgent: PHONE })
+    const [tablet, page] = [await signedIn('Finn', 1), await signedIn('Finn', 1)]
+    await tablet.goto(servers[0]!.url)
+    await Promise.all([listening(phone), listening(tablet)])
+    await page.reload()
+    await page.getByRole('button', { name: /Revoke Safari on iPhone/ }).click()
+    await phone.getByText('This session was ended').waitFor({ timeout: AT_ONCE })
+    await page.getByRole('button', { name: 'Sign out everywhere else' }).click()
+    await tablet.getByText('This session was ended').waitFor({ timeout: AT_ONCE })
+    await page.getByText('One other device is signed out.').waitFor()
+  })
+
+  test('show what the others do, without a reload', async () => {
+    const other = await signedIn('Gwen', 0, { userAgent: PHONE })
+    const page = await signedIn('Gwen', 1)
+    await listening(page)
+    const active = page.locator('.devices li', { hasText: 'iPhone' }).getByText('Active')
+    const before = await active.textContent()
+    // Times are shown by the second.
+    await other.waitForTimeout(1000)
+    await other.goto(servers[0]!.url)
+    await page
+      .locator('.devices li', { hasText: 'iPhone' })
+      .getByText('Active')
+      .filter({ hasNotText: before! })
+      .waitFor({ timeout: AT_ONCE })
+  })
+
+  test('show one session alike, wherever it is open', async () => {
+    const page = await signedIn('Hugo', 0)
+    const cookies = await page.context().cookies()
+    const context = await browser.newContext()
+    contexts.push(context)
+    await context.addCookies(cookies)
+    const beside = await context.newPage()
+    await beside.goto(servers.at(-1)!.url)
+    await listening(beside)
+    await page.goto(servers[0]!.url)
+    await page.locator('.goods').getByRole('button', { name: 'Brass lantern' }).click()
+    await beside.locator('.lines', { hasText: 'Brass lantern' }).waitFor({ timeout: AT_ONCE })
+    const visits = page.locator('#visits-count b')
+    await page.getByRole('button', { name: 'Visit again' }).click()
+    await expect
+      .poll(() => beside.locator('#visits-count b').textContent(), POLL)
+      .toBe(await visits.textContent())
   })
 
   test('cannot be revoked by anybody else', async () => {
