@@ -33,7 +33,7 @@ export type SessionErrorCode =
   /** A stored record cannot be read. Stores throw it; the core turns it into a session not found, and an event. */
   | 'ERR_SESSION_RECORD'
   /** The user has as many sessions as `maxSessionsPerUser` allows; nobody was signed in. Thrown at the sign-in's commit. */
-  | 'ERR_SESSION_TOO_MANY'
+  | 'ERR_SESSION_LIMIT_REACHED'
   /** The store cannot find the sessions of a user. The message names those that can. */
   | 'ERR_SESSION_NO_USER_INDEX'
   /** No session middleware ran before `getSession`. */
@@ -111,7 +111,7 @@ export const RETRY: Readonly<Record<string, string>> = Object.freeze({ 'Retry-Af
 /** Where it is neither the store's fault nor the program's. */
 const STATUS: Readonly<Partial<Record<SessionErrorCode, 401 | 409>>> = {
   ERR_SESSION_ENDED: 401,
-  ERR_SESSION_TOO_MANY: 409,
+  ERR_SESSION_LIMIT_REACHED: 409,
 }
 
 const STORE_AT_FAULT: ReadonlySet<SessionErrorCode> = new Set([

@@ -117,7 +117,7 @@ async function putAnew(path, isWanted) {
 const isDevices = location.pathname === '/devices'
 const isBusy = () => document.querySelector('[aria-busy]') !== null
 
-if (isDevices || location.pathname === '/') {
+if (document.querySelector('form#account') !== null && (isDevices || location.pathname === '/')) {
   const events = new EventSource('/live')
   let isDue = false
   events.addEventListener('open', () => (document.documentElement.dataset.live = 'true'))

@@ -305,7 +305,7 @@ export class Committer {
 }
 
 function isRefusal(error: unknown): boolean {
-  return error instanceof SessionError && error.code === 'ERR_SESSION_TOO_MANY'
+  return error instanceof SessionError && error.code === 'ERR_SESSION_LIMIT_REACHED'
 }
 
 /** How many `storeTimeout`s a commit may take: one for a save before it, one of its own, one to start a new session where the old has ended. */

@@ -10,7 +10,7 @@ export interface LimitOptions {
   storeTimeout?: number
   /**
    * How many sessions a user may have at once (OWASP ASVS 5.0, 7.1.2). A number ends the oldest to make room for one more; with
-   * `whenTooMany: 'refuse'` a sign-in beyond it fails with `ERR_SESSION_TOO_MANY` instead: meet that with `await session.save()` after
+   * `whenTooMany: 'refuse'` a sign-in beyond it fails with `ERR_SESSION_LIMIT_REACHED` instead: meet that with `await session.save()` after
    * `signIn`. Needs a store that can find the sessions of a user. Default: any number.
    */
   maxSessionsPerUser?: number | SessionsPerUser

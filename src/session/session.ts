@@ -261,7 +261,7 @@ export class Session<T extends object = Record<string, unknown>> {
    * (session fixation; OWASP ASVS 5.0, 7.2.4). An anonymous visitor's data comes along; another user's does not.
    * Signing out is {@link destroy}.
    *
-   * Where `maxSessionsPerUser` may refuse, `await session.save()` right after it, and catch `ERR_SESSION_TOO_MANY`: the session is then what
+   * Where `maxSessionsPerUser` may refuse, `await session.save()` right after it, and catch `ERR_SESSION_LIMIT_REACHED`: the session is then what
    * it was before the request, its unsaved changes dropped.
    */
   signIn(userId: string): void {

@@ -8,7 +8,7 @@ import { createSessions } from '../sessions.ts'
 import { SessionStore } from '../stores/store.ts'
 
 const REFUSE = { maxSessionsPerUser: { max: 2, whenTooMany: 'refuse' } } as const
-const TOO_MANY = { code: 'ERR_SESSION_TOO_MANY', status: 409 }
+const TOO_MANY = { code: 'ERR_SESSION_LIMIT_REACHED', status: 409 }
 
 async function ids({ sessions }: Server): Promise<string[]> {
   return (await sessions.forUser('ada').list()).map(({ id }) => id)

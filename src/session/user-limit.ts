@@ -22,7 +22,7 @@ export class UserLimit {
   /**
    * Creates the record of a sign-in that goes on from no session.
    * @returns null when all of its user's sessions were revoked meanwhile
-   * @throws SessionError `ERR_SESSION_TOO_MANY` where the limit refuses it
+   * @throws SessionError `ERR_SESSION_LIMIT_REACHED` where the limit refuses it
    */
   async create(record: SessionData, until: number): Promise<SessionData | null> {
     if (this.#limit.whenTooMany !== 'refuse') return this.#records.create(record, until)
@@ -34,7 +34,7 @@ export class UserLimit {
   /**
    * Lets a sign-in go on, while its record is pending and nothing has ended yet; or withdraws it.
    * @param base the session that it is to take the place of
-   * @throws SessionError `ERR_SESSION_TOO_MANY` where the limit refuses it
+   * @throws SessionError `ERR_SESSION_LIMIT_REACHED` where the limit refuses it
    */
   async admit(pending: SessionData, base: SessionData | null, until: number): Promise<void> {
     if (this.#limit.whenTooMany !== 'refuse') return
@@ -44,7 +44,7 @@ export class UserLimit {
     if (others.length < this.#limit.max) return
     await this.#records.withdraw(pending.id, until)
     throw new SessionError(
-      'ERR_SESSION_TOO_MANY',
+      'ERR_SESSION_LIMIT_REACHED',
       `This user has ${this.#limit.max} sessions already, as many as maxSessionsPerUser allows. To end one, use sessions.forUser(userId).`,
     )
   }

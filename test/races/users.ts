@@ -266,7 +266,7 @@ class World {
       const after = cookieAfter(before, await sessions.commit(session))
       return after === before ? null : after
     } catch (error) {
-      if ((error as { code?: string }).code === 'ERR_SESSION_TOO_MANY') return null
+      if ((error as { code?: string }).code === 'ERR_SESSION_LIMIT_REACHED') return null
       throw error
     }
   }
