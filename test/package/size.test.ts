@@ -16,13 +16,18 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 21_800,
+  '.': 24_900,
+  './crossws': 1400,
   './express': 2300,
-  './fetch': 700,
-  './hono': 1000,
-  './node': 2200,
-  './redis': 3100,
-  './sqlite': 2700,
+  './fetch': 900,
+  './hono': 1100,
+  './hono-ws': 1400,
+  './node': 2300,
+  './redis': 5300,
+  './socket.io': 1800,
+  './sqlite': 2900,
+  './sse': 700,
+  './ws': 1500,
 }
 
 describe('the size of', () => {
