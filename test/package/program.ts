@@ -166,7 +166,7 @@ export const live = new Hono().get(
   '/live',
   honoWs.acceptSockets(sessions, upgradeWebSocket, (ctx, socket) => ({
     onMessage: ctx.callback(({ session }, { data }) =>
-      socket.send(`${String(data)} ${session.get('visits', 0)}`),
+      socket.send(`${data as string} ${session.get('visits', 0)}`),
     ),
   })),
 )

@@ -872,6 +872,15 @@ describe('RedisSessionStore over every kind of client', () => {
       }),
     )
     for (const { url } of cluster) expect(await redirections(url)).toBe(0)
+    const other = new RedisSessionStore({ client: await open() })
+    const told: (string | null)[] = []
+    await Promise.all(ids.map((id) => store.set(id, record('v1'))))
+    const unwatch = await Promise.all(ids.map((id) => store.watch(id, (version) => told.push(version))))
+    await Promise.all(ids.map((id) => other.end(id, mark)))
+    await vi.waitFor(() => expect(told.filter((version) => version === null)).toHaveLength(20))
+    expect(await store.peek(ids)).toEqual(ids.map(() => mark))
+    for (const stop of unwatch) stop()
+    await Promise.all([store.close(), other.close()])
   })
 
   /** How many commands a node of the cluster has sent elsewhere. */
