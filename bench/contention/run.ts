@@ -40,7 +40,7 @@ async function inProcesses(count: number, order: Order): Promise<Report[]> {
 /** @returns a row of the table */
 async function measure(name: string, place: string, writers: number, processes: number): Promise<string[]> {
   const store = openStore(place)
-  const sessions = createSessions<{ count?: number }>({ store })
+  const sessions = createSessions<{ count?: number }>({ store, storeTimeout: 5 })
   const session = await sessions.open(null)
   session.set('count', 0)
   const { headers } = await sessions.commit(session, { status: 200 })

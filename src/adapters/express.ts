@@ -23,6 +23,9 @@ export type ExpressMiddlewareOptions<R extends IncomingMessage = ExpressRequest>
  * The answer is held until the session is committed: before its first byte, with the status it has then, an error handler's included. A store
  * that cannot give the session makes an error for the error handlers, whose `status` is 503; one that cannot keep it makes the answer 503.
  *
+ * An error thrown after the answer was ended, as in `res.json(x); throw e`, comes too late to be answered: where the answer is still held, Express breaks
+ * the connection off, and the visitor is told nothing.
+ *
  * @param sessions the manager that `createSessions` made, or its options
  * @example
  * const app = express()

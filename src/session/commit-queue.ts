@@ -38,33 +38,36 @@ export class CommitQueue<E, R> {
   }
 
   #enter(id: string, place: Place<E>): void {
-    const line = this.#lines.get(id)
-    if (line !== undefined) {
-      line.push(place)
+    const present = this.#lines.get(id)
+    if (present !== undefined) {
+      present.push(place)
       return
     }
-    const fresh = [place]
-    this.#lines.set(id, fresh)
-    this.#serve(id, fresh, null)
+    const line = [place]
+    const served = this.#serveHead(id, line, null)
+    // What is done at once makes no line.
+    if (!(served instanceof Promise)) return
+    this.#lines.set(id, line)
+    void served.then((left) => this.#serve(id, line, left))
   }
 
   #serve(id: string, line: Place<E>[], latest: R | null): void {
-    if (line.length === 0) {
-      this.#lines.delete(id)
-      return
-    }
+    if (line.length === 0) this.#lines.delete(id)
+    else void chain(this.#serveHead(id, line, latest), (left) => this.#serve(id, line, left))
+  }
+
+  /** @returns what the head of the line left in the store, if that is known */
+  #serveHead(id: string, line: Place<E>[], latest: R | null): Awaitable<R | null> {
     const { step } = line[0]!
-    if (step === undefined)
-      void chain(this.#carry(id, takeEntries(line), latest), (left) => this.#serve(id, line, left))
-    else {
-      line.shift()
-      void step().then(() => this.#serve(id, line, null))
-    }
+    if (step === undefined) return this.#carry(id, takeEntries(line), latest)
+    line.shift()
+    return step().then(() => null)
   }
 }
 
 /** Takes the entries at the head of the line, up to the first step. */
 function takeEntries<E>(line: Place<E>[]): E[] {
-  const end = line.findIndex((place) => place.step !== undefined)
-  return line.splice(0, end === -1 ? line.length : end).map((place) => place.entry!)
+  const entries: E[] = []
+  while (line.length > 0 && line[0]!.step === undefined) entries.push(line.shift()!.entry!)
+  return entries
 }

@@ -33,12 +33,18 @@ export class Deadlines {
    * take back a command that was sent, and an AbortSignal for each would cost every call what only one in a million uses.
    * @param until by {@link instantBy}
    * @param late makes the error to reject with
+   * @param explain makes an error of what the work, or `late`, came to. Default: as it is
    */
-  within<R>(work: Promise<R>, until: number, late: () => Error): Promise<R> {
+  within<R>(
+    work: Promise<R>,
+    until: number,
+    late: () => Error,
+    explain: (error: unknown) => unknown = asItIs,
+  ): Promise<R> {
     this.#unsettled++
     if (this.#silentSince === Infinity) this.#silentSince = instantBy(this.#clock)
     return new Promise((resolve, reject) => {
-      const wait = { until, expire: () => reject(late()) }
+      const wait = { until, expire: () => reject(explain(late())) }
       this.#waits.add(wait)
       work.then(
         (value) => {
@@ -47,7 +53,7 @@ export class Deadlines {
         },
         (error: unknown) => {
           this.#settle(wait)
-          reject(error)
+          reject(explain(error))
         },
       )
       if (!this.#watching) void this.#watch()
@@ -82,6 +88,8 @@ interface Wait {
   readonly until: number
   readonly expire: () => void
 }
+
+const asItIs = (error: unknown): unknown => error
 
 /** Milliseconds between two looks. */
 const TICK = 50

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 
 import type { Anything, Server } from '../../test/support/core.ts'
-import { arrive, serve, visit, withTime } from '../../test/support/core.ts'
+import { arrive, holdUp, serve, visit, withTime } from '../../test/support/core.ts'
 import { published } from '../../test/support/published.ts'
 import { Context } from '../context.ts'
 import type { SessionError } from '../errors.ts'
@@ -346,6 +346,21 @@ describe('a request that asks for its signal', () => {
     await server.memory.end(context.session.id, revoked)
     await settle(server)
     expect(reasonOf(context)).toBe('revoked')
+  })
+
+  test('does not take its own rotation for the end, however long that takes', async () => {
+    const server = serve()
+    const context = await open(server.sessions, await arrive(server.sessions))
+    await settle(server)
+    const { reached, letGo } = holdUp(server.store, 'touch')
+    context.session.rotate()
+    const committing = server.sessions.commit(context.session)
+    await reached
+    await settle(server)
+    letGo()
+    await committing
+    await settle(server)
+    expect([reasonOf(context), server.sessions.followed]).toEqual([null, 1])
   })
 
   test('follows a session that is created only after', async () => {

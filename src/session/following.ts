@@ -57,8 +57,6 @@ export class Following implements FollowerHost {
       void this.#watch(followed)
     }
     followed.followers.add(follower)
-    // It may have ended, or gone on, since it was read.
-    if (record.version !== followed.version) this.#look(followed)
     if (!this.#isWatching) void this.#watchOver()
     return follower
   }

@@ -44,8 +44,9 @@ export class GroupCommit {
 
   /** Writes a batch of changes in one record. Settles every entry; never rejects. */
   #carry(id: string, batch: readonly Entry[], latest: SessionData | null): Awaitable<SessionData | null> {
-    const until = Math.min(...batch.map((entry) => entry.until))
-    const present = latest ?? batch[0]!.base
+    // The first came first, so its deadline is the soonest.
+    const { base, until } = batch[0]!
+    const present = latest ?? base
     const work: Work = { id, until, entries: batch, present, composed: null, written: [], lost: [] }
     try {
       const reply = this.#write(work)

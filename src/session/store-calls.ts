@@ -91,17 +91,17 @@ export class StoreCalls {
   }
 
   #call<R>(operation: string, until: number, step: () => Promise<R>): Awaitable<R> {
-    const failed = (reason: unknown): Promise<never> => Promise.reject(explain(operation, reason))
-    const now = instantBy(this.#clock)
-    if (now >= until) return failed(tooLate(operation))
-    if (this.#isClogged(now)) return failed(clogged(operation))
+    const explained = (error: unknown): SessionError => explain(operation, error)
     try {
+      const now = instantBy(this.#clock)
+      if (now >= until) throw tooLate(operation)
+      if (this.#isClogged(now)) throw clogged(operation)
       const work = step()
       const answer = answerOf(work)
       if (answer !== work) return answer
-      return this.#deadlines.within(work, until, () => tooLate(operation)).catch(failed)
+      return this.#deadlines.within(work, until, () => tooLate(operation), explained)
     } catch (error) {
-      return failed(error)
+      return Promise.reject(explained(error))
     }
   }
 

@@ -184,6 +184,17 @@ test('a connection that goes from polling to WebSocket stays with its session', 
   expect((await disconnected)[0]).toBe('io server disconnect')
 })
 
+test('a foreign page that knows the number of a connection gets nowhere with it', async () => {
+  const { port, sessions } = await start()
+  const cookie = await arrive(sessions)
+  const socket = await connect(port, cookie, { transports: ['polling'] })
+  const url = `http://localhost:${port}/socket.io/?EIO=4&transport=polling&sid=${socket.io.engine.id}`
+  const ask = async (origin: string): Promise<number> =>
+    (await fetch(url, { method: 'POST', headers: { origin, cookie }, body: '3' })).status
+  expect(await ask('https://evil.example')).toBe(403)
+  expect(await ask(`http://localhost:${port}`)).toBe(200)
+})
+
 test('a handler of events that throws is told of, and the socket lives', async () => {
   const { port, sessions, errors } = await start((context, socket) => {
     socket.on(

@@ -130,6 +130,27 @@ describe('a socket is refused', () => {
     expect(events).toContainEqual({ kind: 'socket-refused', reason: 'origin' })
   })
 
+  test('with 403 from pages whose host begins, or ends, as the own one does', async () => {
+    const { port } = await start()
+    const headers = { host: 'example.com' }
+    for (const origin of [
+      'https://example.com.evil.com',
+      'https://evil-example.com',
+      'https://evil.example.com',
+      'https://example.co',
+      'https://example.com:8443',
+      'https://example.com@evil.com',
+      'https://evil.com/https://example.com',
+    ])
+      expect(await refusalOf(port, null, { origin, headers }), origin).toBe(403)
+    // What is no host leads nowhere.
+    for (const host of ['example.com/', 'example.com?', 'example.com#', 'a@example.com'])
+      expect(await refusalOf(port, null, { origin: 'https://example.com', headers: { host } }), host).toBe(
+        403,
+      )
+    await connect(port, null, { origin: 'https://example.com', headers })
+  })
+
   test('with 401 where nobody is signed in and somebody must be', async () => {
     const { port, sessions } = await start(undefined, { requireUser: true })
     expect(await refusalOf(port, null)).toBe(401)

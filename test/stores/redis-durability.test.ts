@@ -93,7 +93,7 @@ async function linesOf(action: () => Promise<unknown>): Promise<{ from: string; 
 describe.each(CLIENTS)('over %s', (_name, open) => {
   let store: RedisSessionStore
   beforeEach(async () => {
-    store = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 0.2 } })
+    store = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 1 } })
   })
 
   it.each<[string, (store: RedisSessionStore) => Promise<unknown>]>([
@@ -132,7 +132,7 @@ describe.each(CLIENTS)('over %s', (_name, open) => {
   })
 
   it('a mark that too few replicas have is told to nobody, on whatever server they ask', async () => {
-    const other = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 0.2 } })
+    const other = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 1 } })
     await store.create(id, record('v1'), 60)
     way.swallow()
     await expect(store.end(id, mark)).rejects.toEqual(NOT_REPLICATED)
@@ -162,7 +162,8 @@ describe.each(CLIENTS)('over %s', (_name, open) => {
 it('a refused sign-out leaves the cookie, and is refused again until replicas have it', async () => {
   const client = await nodeRedis()
   const sessions = createSessions({
-    store: new RedisSessionStore({ client, durability: { replicas: 1, timeout: 0.2 } }),
+    store: new RedisSessionStore({ client, durability: { replicas: 1, timeout: 1 } }),
+    storeTimeout: 5,
   })
   const session = await sessions.open(null)
   session.signIn('ada')
@@ -243,7 +244,7 @@ describe('over other kinds of client', () => {
     ['node-redis', () => connected(createCluster({ rootNodes: nodes.map(({ url }) => ({ url })) }))],
     ['ioredis', () => after(new Cluster(nodes.map(({ url }) => url)), (client) => client.disconnect())],
   ])('of a Cluster by %s, WAIT goes where the write went', async (name, open) => {
-    const store = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 0.2 } })
+    const store = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 1 } })
     // By CRC16: the first key is the first master's, the second the other's.
     expect(await store.create(`{b}${name}`, record('v1'), 60)).toBe(true)
     await expect(store.create(`{a}${name}`, record('v1'), 60)).rejects.toEqual(NOT_REPLICATED)

@@ -907,7 +907,7 @@ describe('RedisSessionStore over every kind of client', () => {
       async () =>
         disconnected(new Redis({ name: 'main', sentinels: [{ host: '127.0.0.1', port: sentinel.port }] })),
     ],
-  ])('%s', async (_name, open) => {
+  ])('%s', async (name, open) => {
     const store = new RedisSessionStore({ client: await open() })
     const ids = Array.from({ length: 20 }, (_, n) => `${n}-${Math.random()}`)
     await Promise.all(
@@ -928,6 +928,17 @@ describe('RedisSessionStore over every kind of client', () => {
       }),
     )
     for (const { url } of cluster) expect(await redirections(url)).toBe(0)
+    const other = new RedisSessionStore({ client: await open() })
+    const told: (string | null)[] = []
+    await Promise.all(ids.map((id) => store.set(id, record('v1'))))
+    const unwatch = await Promise.all(ids.map((id) => store.watch(id, (version) => told.push(version))))
+    await Promise.all(ids.map((id) => other.end(id, mark)))
+    // A pool has no connection to hear by, which it says once.
+    const heard = name.startsWith('a pool') ? 0 : 20
+    await vi.waitFor(() => expect(told.filter((version) => version === null)).toHaveLength(heard))
+    expect(await store.peek(ids)).toEqual(ids.map(() => mark))
+    for (const stop of unwatch) stop()
+    await Promise.all([store.close(), other.close()])
   })
 
   /** How many commands a node of the cluster has sent elsewhere. */
