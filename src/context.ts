@@ -1,6 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
+import { Attendance } from './attendance.ts'
 import { SessionError } from './errors.ts'
+import type { Key } from './session/session.ts'
 import { Session, stateOf } from './session/session.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -12,6 +14,8 @@ export interface ContextOptions<T extends object, R> {
   request?: R | undefined
   /** The session, where it has been opened. */
   session?: Session<T> | undefined
+  /** Told of what an {@link Context.onChange} listener throws. Default: `console.error` */
+  onError?: ((error: unknown) => void) | undefined
 }
 
 /**
@@ -23,13 +27,23 @@ export interface ContextOptions<T extends object, R> {
 export class Context<T extends object = Record<string, unknown>, R = unknown> {
   readonly #sessions: Sessions<T> | undefined
   readonly #request: R | undefined
+  readonly #onError: (error: unknown) => void
+  /** Of a callback: the context that it was made by, which does the following. */
+  readonly #parent: Context<T, R> | null
   #session: Session<T> | undefined
-  #ending: AbortController | undefined
+  /** There once somebody asks how the session fares. */
+  #attendance: Attendance<T> | null = null
+  #isClosed = false
 
-  constructor(options: ContextOptions<T, R> = {}) {
+  constructor(options?: ContextOptions<T, R>)
+  /** @internal */
+  constructor(options: ContextOptions<T, R>, parent: Context<T, R>)
+  constructor(options: ContextOptions<T, R> = {}, parent: Context<T, R> | null = null) {
     this.#sessions = options.sessions
     this.#request = options.request
     this.#session = options.session
+    this.#onError = options.onError ?? logError
+    this.#parent = parent
   }
 
   /** The context that the running code is below, in a page's handler or a callback; undefined outside of any. */
@@ -58,12 +72,48 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
 
   set session(session: Session<T>) {
     this.#session = session
-    if (this.#ending !== undefined) abortAtEnd(session, this.#ending)
+    if (this.#attendance?.isFollowing === true) this.#attendance.follow(session)
   }
 
-  /** Aborts when the session is found to have ended: destroyed here, or gone when a callback or a commit looks for it. */
+  /**
+   * Aborts when the session ends, here or anywhere: signed out in another tab, revoked from another process, run out. Its reason is a
+   * `SessionError` with the code `ERR_SESSION_ENDED`, whose `reason` says why. Whoever asks for it has the session followed, until
+   * {@link close}; middleware calls that when the answer has been sent, and socket adapters when the socket closes. Ask before the answer
+   * is given: afterwards it aborts only by what is done to the session through this context.
+   */
   get signal(): AbortSignal {
-    return this.#endingNow().signal
+    return this.#followed().signal
+  }
+
+  /**
+   * Tells of changes that others make to the session from now on, in this process or another: the top-level keys that changed, and the
+   * session as it is then. What this context's own callbacks change is not told of. Changes close upon each other may be told as one.
+   * @returns stops telling
+   */
+  onChange(listener: (keys: readonly Key<T>[], session: Session<T>) => unknown): () => void {
+    const root = this.#parent ?? this
+    return this.#followed().onChange(
+      root.session,
+      (keys, session) => void root.#call(() => listener(keys, session)),
+    )
+  }
+
+  /** Whether the session is being followed, so that {@link close} is called for. */
+  get isFollowing(): boolean {
+    return this.#attendance?.isFollowing === true
+  }
+
+  /** Called when following begins, for whoever has to see to it that it ends. @internal */
+  begun(): void {}
+
+  /** Stops following the session: the signal stays as it is, listeners are told nothing any more. */
+  close(): void {
+    this.#isClosed = true
+    this.#attendance?.close()
+  }
+
+  [Symbol.dispose](): void {
+    this.close()
   }
 
   /**
@@ -79,12 +129,18 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
       const sessions = this.#sessions
       if (sessions === undefined) return runIn(this, () => handler(this, ...args))
       const session = await sessions.reopen(this.session)
-      const context = new Context<T, R>({ sessions, request: this.#request, session })
-      abortAtEnd(session, this.#endingNow())
+      const root = this.#parent ?? this
+      const context = new Context<T, R>({ sessions, request: this.#request, session }, root)
+      const attendance = root.#attend()
+      attendance.endWith(session)
+      stateOf(session).follower = attendance.follower
       const value = await runIn(context, () => handler(context, ...args))
       const { session: last } = context
-      if (!last.isNew) await sessions.commit(last)
-      else if (last.isModified)
+      if (!last.isNew) {
+        const committing = sessions.commit(last)
+        attendance.follower?.noteCommit(committing)
+        await committing
+      } else if (last.isModified)
         throw new SessionError(
           'ERR_SESSION_HEADERS_SENT',
           'A new session cannot be saved from a callback: no answer follows that could carry its cookie.',
@@ -93,12 +149,28 @@ export class Context<T extends object = Record<string, unknown>, R = unknown> {
     }
   }
 
-  #endingNow(): AbortController {
-    if (this.#ending === undefined) {
-      this.#ending = new AbortController()
-      if (this.#session !== undefined) abortAtEnd(this.#session, this.#ending)
+  #attend(): Attendance<T> {
+    return (this.#attendance ??= new Attendance(this.#sessions))
+  }
+
+  /** Of a callback's context, its parent's: that is what stays open. */
+  #followed(): Attendance<T> {
+    const root = this.#parent ?? this
+    const attendance = root.#attend()
+    const hasSession = root.#session !== undefined || root.#request === undefined
+    if (!attendance.isFollowing && hasSession && !root.#isClosed) {
+      attendance.follow(root.session)
+      root.begun()
     }
-    return this.#ending
+    return attendance
+  }
+
+  async #call(run: () => unknown): Promise<void> {
+    try {
+      await runIn(this, run)
+    } catch (error) {
+      this.#onError(error)
+    }
   }
 }
 
@@ -109,17 +181,9 @@ export function runIn<V>(context: Context<never, never> | Context<any, any>, run
 
 const running = new AsyncLocalStorage<Context>()
 
-const ENDED = 'The session has ended.'
-
-function abortAtEnd<T extends object>(session: Session<T>, ending: AbortController): void {
-  const state = stateOf(session)
-  const { standing, onEnd } = state
-  if (standing.kind === 'ended' || standing.kind === 'destroyed') ending.abort(ENDED)
-  else
-    state.onEnd = () => {
-      onEnd?.()
-      ending.abort(ENDED)
-    }
+function logError(error: unknown): void {
+  // oxlint-disable-next-line no-console -- a failure of the server's own, and not a warning
+  console.error(error)
 }
 
 /** Hangs a context on the request that it carries, for {@link getSession}. */

@@ -8,6 +8,10 @@ export type SessionErrorCode =
   | 'ERR_SESSION_VALUE'
   /** A typed view refused an assignment or a record. `issues` holds the schema's words. */
   | 'ERR_SESSION_SCHEMA'
+  /** The session has ended; `reason` says why. What `Context.signal` aborts with. */
+  | 'ERR_SESSION_ENDED'
+  /** More callbacks of one socket are under way than it is allowed. The socket has been closed. */
+  | 'ERR_SESSION_TOO_MANY'
   /** The session was destroyed; nothing can be written to it. */
   | 'ERR_SESSION_DESTROYED'
   /** The answer's headers have left, and what was asked for cannot do without a cookie. */
@@ -28,10 +32,24 @@ export type SessionErrorCode =
   | 'ERR_SESSION_NOT_REPLICATED'
   /** A stored record cannot be read. Stores throw it; the core turns it into a session not found, and an event. */
   | 'ERR_SESSION_RECORD'
+  /** The user has as many sessions as `maxSessionsPerUser` allows; nobody was signed in. Thrown at the sign-in's commit. */
+  | 'ERR_SESSION_LIMIT_REACHED'
+  /** The store cannot find the sessions of a user. The message names those that can. */
+  | 'ERR_SESSION_NO_USER_INDEX'
   /** No session middleware ran before `getSession`. */
   | 'ERR_SESSION_NO_MIDDLEWARE'
   /** A driver that the options ask for is not installed. The message names the package. */
   | 'ERR_SESSION_NO_DRIVER'
+
+/**
+ * Why a session has ended.
+ * - `destroyed`: signed out
+ * - `revoked`: ended from outside, by its user on another device or by an administrator
+ * - `rotated`: it goes on under a new id, to which a newer cookie leads
+ * - `expired`: its time ran out
+ * - `gone`: it is not in the store any more, and nobody says why
+ */
+export type EndReason = 'destroyed' | 'revoked' | 'rotated' | 'expired' | 'gone'
 
 /** What a {@link SessionError} carries beside its code and message. */
 export interface SessionErrorDetails {
@@ -43,6 +61,8 @@ export interface SessionErrorDetails {
   path?: string
   /** The store operation that failed, as in `'replace'`. */
   operation?: string
+  /** Why the session ended. */
+  reason?: EndReason
   /** A schema's issues. */
   issues?: readonly { readonly message: string }[]
 }
@@ -55,23 +75,25 @@ export class SessionError extends Error {
   override readonly name = 'SessionError'
   /** What went wrong; stable. */
   readonly code: SessionErrorCode
-  /** The HTTP status an unhandled error of this kind deserves: 503 when the store is at fault, else 500. */
-  readonly status: 500 | 503
+  /** The HTTP status an unhandled error of this kind deserves: 503 when the store is at fault, 401 when the session has ended, 409 where other sessions are in the way, else 500. */
+  readonly status: 401 | 409 | 500 | 503
   /** The headers that go with that status: of 503, when to try again. Express, Koa, Fastify and H3 put them on their answer by themselves. */
   readonly headers?: Readonly<Record<string, string>>
   readonly rule?: string
   readonly path?: string
   readonly operation?: string
+  readonly reason?: EndReason
   readonly issues?: readonly { readonly message: string }[]
 
   constructor(code: SessionErrorCode, message: string, details: SessionErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
-    this.status = STORE_AT_FAULT.has(code) ? 503 : 500
+    this.status = STORE_AT_FAULT.has(code) ? 503 : (STATUS[code] ?? 500)
     if (this.status === 503) this.headers = RETRY
     if (details.rule !== undefined) this.rule = details.rule
     if (details.path !== undefined) this.path = details.path
     if (details.operation !== undefined) this.operation = details.operation
+    if (details.reason !== undefined) this.reason = details.reason
     // Not enumerable: a schema's issues may quote the value, and must not be printed with the error.
     if (details.issues !== undefined)
       Object.defineProperty(this, 'issues', { value: details.issues, enumerable: false })
@@ -85,6 +107,12 @@ export function isUnavailable(error: unknown): error is SessionError {
 
 /** In seconds (RFC 9110 10.2.3): most outages of a store are over in moments. */
 export const RETRY: Readonly<Record<string, string>> = Object.freeze({ 'Retry-After': '1' })
+
+/** Where it is neither the store's fault nor the program's. */
+const STATUS: Readonly<Partial<Record<SessionErrorCode, 401 | 409>>> = {
+  ERR_SESSION_ENDED: 401,
+  ERR_SESSION_LIMIT_REACHED: 409,
+}
 
 const STORE_AT_FAULT: ReadonlySet<SessionErrorCode> = new Set([
   'ERR_SESSION_STORE',

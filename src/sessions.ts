@@ -8,6 +8,9 @@ import type { CookieSource } from './cookie/connection.ts'
 import { cookieHeaderOf, takesSecureCookies } from './cookie/connection.ts'
 import { readCookie } from './cookie/read.ts'
 import { createTokenSource } from './cookie/token.ts'
+import type { NoteDevice } from './device.ts'
+import { describeDevice } from './device.ts'
+import type { EndReason } from './errors.ts'
 import { SessionError } from './errors.ts'
 import { publish } from './events.ts'
 import type { OnOutage } from './lookup.ts'
@@ -15,11 +18,14 @@ import { decodeAll, lookUp } from './lookup.ts'
 import type { SessionsOptions } from './options.ts'
 import { resolveOptions } from './options.ts'
 import { Committer } from './session/commit.ts'
+import type { Follower } from './session/follower.ts'
 import type { Session } from './session/session.ts'
-import { sessionOf, stateOf } from './session/session.ts'
+import { checkUserId, sessionOf, stateOf } from './session/session.ts'
 import type { Identity, Lookup, Standing } from './session/state.ts'
 import { SessionState } from './session/state.ts'
+import type { SessionData } from './stores/session-data.ts'
 import type { SessionStore } from './stores/store.ts'
+import { UserSessions } from './user-sessions.ts'
 
 /**
  * Makes the manager of an application's sessions. `createSessions()` alone works: sessions in memory, under a safe cookie.
@@ -42,17 +48,19 @@ export class Sessions<T extends object = Record<string, unknown>> {
   readonly #committer: Committer
   readonly #trustProxy: boolean
   readonly #onOutage: OnOutage
+  readonly #noteDevice: NoteDevice | null
   #hasWarned = false
   #closing: Promise<void> | null = null
 
   constructor(options: SessionsOptions = {}) {
-    const { store, clock, lifetimes, limits, cookie, codec, trustProxy, onOutage } = resolveOptions(options)
+    const { store, clock, lifetimes, limits, cookie, codec, ...rest } = resolveOptions(options)
     this.cookie = cookie
     this.#form = { cookie, codec, absolute: lifetimes.absolute, now: () => clock.now() }
     this.#store = store
     this.#clock = clock
-    this.#trustProxy = trustProxy
-    this.#onOutage = onOutage
+    this.#trustProxy = rest.trustProxy
+    this.#onOutage = rest.onOutage
+    this.#noteDevice = rest.noteDevice
     this.#committer = new Committer({ store, clock, lifetimes, ...limits, mint: createTokenSource() })
   }
 
@@ -73,6 +81,15 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   async commit(session: Session<T>, answer: { status?: number } = {}): Promise<Commit> {
     return this.commitNow(session, answer.status ?? 200)
+  }
+
+  /**
+   * The sessions of a user, on all devices: to list them, and to end one, all others, or all.
+   * @throws SessionError `ERR_SESSION_NO_USER_INDEX` on a store that cannot find them
+   */
+  forUser(userId: string): UserSessions {
+    checkUserId('forUser', userId)
+    return new UserSessions(userId, this.#committer.users, this.#committer.lifetimes)
   }
 
   /**
@@ -143,11 +160,39 @@ export class Sessions<T extends object = Record<string, unknown>> {
   }
 
   /**
+   * Follows a session until it ends or the follower is stopped. Null for one that is in no store.
+   * @internal
+   */
+  follow(session: Session<T>, end: (reason: EndReason) => void): Follower | null {
+    const { standing, committer } = stateOf(session)
+    if (standing.kind !== 'live' || committer === null) return null
+    return committer.following.follow(standing.record, end)
+  }
+
+  /**
+   * A session as it was just read, for whoever is told of a change.
+   * @internal
+   */
+  sessionAt(record: SessionData): Session<T> {
+    const state = new SessionState({ kind: 'live', record }, { id: record.id, token: null }, this.#committer)
+    state.headersSent = true
+    return sessionOf(state, this.#clock)
+  }
+
+  /** How many sessions something stays open on in this process: a socket, a stream, or a request that asked for its signal. */
+  get followed(): number {
+    return this.#committer.following.size
+  }
+
+  /**
    * Waits for the commits under way, each of which has its deadline, and closes the store. Stop the server first, so that no more begin:
    * `server.close(() => sessions.close())`; then nothing of Holdfast keeps the process alive. A client that the store was handed stays open.
    */
   close(): Promise<void> {
-    return (this.#closing ??= this.#committer.drain().then(() => this.#store.close()))
+    return (this.#closing ??= this.#committer.drain().then(() => {
+      this.#committer.following.close()
+      return this.#store.close()
+    }))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -163,6 +208,8 @@ export class Sessions<T extends object = Record<string, unknown>> {
     const state = new SessionState(standing, credentials, this.#committer)
     state.lookup = lookup
     if (this.cookie.secure) state.isCookieBlocked = () => !takesSecureCookies(source, this.#trustProxy)
+    const note = this.#noteDevice
+    if (note !== null) state.device = () => describeDevice(source, note, this.#trustProxy)
     return sessionOf(state, this.#clock)
   }
 

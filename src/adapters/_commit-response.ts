@@ -23,8 +23,9 @@ export async function commitResponse<T extends object>(
   try {
     const committed = runIn(context, () => sessions.commitNow(session, response.status))
     const { headers } = committed instanceof Promise ? await committed : committed
-    return withHeaders(response, headers)
+    return followedUntilSent(context, withHeaders(response, headers))
   } catch (error) {
+    context.close()
     // Nobody will read it now; what feeds it must not wait for that.
     response.body?.cancel(error).catch(ignore)
     if (isUnavailable(error)) return unavailable()
@@ -41,6 +42,7 @@ export async function commitWithoutHeaders<T extends object>(
   context: Context<T, any>,
   status: number,
 ): Promise<void> {
+  context.close()
   await runIn(context, () => sessions.commitWithoutHeaders(context.session, status))
 }
 
@@ -48,6 +50,37 @@ export async function commitWithoutHeaders<T extends object>(
 export function unavailable(): Response {
   const { status, headers, body } = UNAVAILABLE
   return new Response(body, { status, headers })
+}
+
+/** Whoever streams may have asked for the session to be followed; nobody shall once the answer is through. */
+function followedUntilSent(context: Context<any, any>, response: Response): Response {
+  const { body } = response
+  if (!context.isFollowing || body === null) {
+    context.close()
+    return response
+  }
+  const reader = body.getReader()
+  const passed = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read()
+          if (!done) return controller.enqueue(value)
+          controller.close()
+          context.close()
+        } catch (error) {
+          context.close()
+          throw error
+        }
+      },
+      cancel(reason) {
+        context.close()
+        return reader.cancel(reason)
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  return new Response(passed, response)
 }
 
 function withHeaders(response: Response, lines: readonly HeaderLine[]): Response {

@@ -13,6 +13,9 @@ export interface NodeResponse {
   writeHead(status: number): unknown
   write(chunk: string): boolean
   end(chunk: string): unknown
+  /** Whether it is through, or was broken off. HTTP/2's does not say. */
+  readonly closed?: boolean
+  once(event: 'close', listener: () => void): unknown
 }
 
 /** Who is asked before the first byte of an answer leaves. */

@@ -3,12 +3,12 @@ import { HTTPException } from 'hono/http-exception'
 
 import type { ContextOptions } from '../context.ts'
 import { attach, Context, contextOf, getSession as sessionOf, runIn } from '../context.ts'
-import type { NodeRequest } from '../cookie/connection.ts'
 import { SessionError } from '../errors.ts'
 import type { SessionsOptions } from '../options.ts'
 import type { Session } from '../session/session.ts'
 import type { Sessions } from '../sessions.ts'
 import { commitResponse, commitWithoutHeaders, unavailable } from './_commit-response.ts'
+import { requestOf } from './_hono-request.ts'
 import type { MiddlewareOptions } from './_middleware.ts'
 import { isUnavailable, managerOf, UNAVAILABLE } from './_middleware.ts'
 
@@ -125,14 +125,6 @@ function isMounted<T extends object>(c: HonoContext, sessions: Sessions<T>, key:
       { rule: 'variable-taken', cause },
     )
   }
-}
-
-/** What tells of the connection: under @hono/node-server the socket does, where the URL repeats what the client wrote. */
-function requestOf(c: HonoContext): Request | NodeRequest {
-  const incoming = (c.env as { incoming?: Partial<NodeRequest> } | undefined)?.incoming
-  return incoming?.headers !== undefined && incoming.socket !== undefined
-    ? (incoming as NodeRequest)
-    : c.req.raw
 }
 
 function replaceAnswer(c: HonoContext, response: Response): void {

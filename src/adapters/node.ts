@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Http2ServerRequest } from 'node:http2'
 
 import type { HeaderLine } from '../answer.ts'
+import type { ContextOptions } from '../context.ts'
 import { attach, Context, runIn } from '../context.ts'
 import type { NodeRequest } from '../cookie/connection.ts'
 import type { SessionsOptions } from '../options.ts'
@@ -58,7 +59,7 @@ export function sessionMiddleware<
   const { skip, onError = logError } = options
 
   function enter(session: Session<T>, request: R, response: NodeResponse, next: () => void): void {
-    const context = new Context({ sessions: manager, request, session })
+    const context = new ResponseContext({ sessions: manager, request, session }, response)
     attach(request, manager, context)
     if (response.headersSent) stateOf(session).headersSent = true
     else holdResponse(response, new SessionHook(manager, context, request, onError))
@@ -87,6 +88,21 @@ export function sessionMiddleware<
     return opened instanceof Promise
       ? enterLater(opened, request, response, next)
       : enter(opened, request, response, next)
+  }
+}
+
+/** A context whose session is followed, where somebody asks for that, until the response is through or broken off. */
+class ResponseContext<T extends object, R> extends Context<T, R> {
+  readonly #response: NodeResponse
+
+  constructor(options: ContextOptions<T, R>, response: NodeResponse) {
+    super(options)
+    this.#response = response
+  }
+
+  override begun(): void {
+    if (this.#response.closed === true) this.close()
+    else this.#response.once('close', () => this.close())
   }
 }
 

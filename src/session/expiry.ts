@@ -1,5 +1,6 @@
 import { SessionError } from '../errors.ts'
 import type { SessionData } from '../stores/session-data.ts'
+import type { Glimpse } from '../stores/store.ts'
 
 /** How long sessions live; all in seconds. */
 export interface LifetimeOptions {
@@ -38,12 +39,12 @@ export function resolveLifetimes(options: LifetimeOptions): Lifetimes {
 export type ExpiryReason = 'idle' | 'absolute' | 'deadline'
 
 /** The instant a session ends unless something happens before, in epoch milliseconds. */
-export function endOf(record: SessionData, lifetimes: Lifetimes): number {
+export function endOf(record: Glimpse, lifetimes: Lifetimes): number {
   return Math.min(record.createdAt + lifetimes.absolute, softEndOf(record, lifetimes))
 }
 
 /** Why a session is over; null while it lives. At the very instant of its end it is over. */
-export function expiryReason(record: SessionData, lifetimes: Lifetimes, now: number): ExpiryReason | null {
+export function expiryReason(record: Glimpse, lifetimes: Lifetimes, now: number): ExpiryReason | null {
   if (now >= record.createdAt + lifetimes.absolute) return 'absolute'
   if (now < softEndOf(record, lifetimes)) return null
   return record.expiresAt === null ? 'idle' : 'deadline'
@@ -60,9 +61,21 @@ export function isTouchDue(record: SessionData, lifetimes: Lifetimes, now: numbe
   return record.expiresAt === null && Math.abs(now - record.touchedAt) >= lifetimes.touchEvery
 }
 
+/**
+ * The `touchedAt` of a rotation's new record while it is pending: it has seen no activity, and its first touch makes it a session. Until then
+ * the store's time to live is all it has.
+ */
+export const PENDING = -1
+
+/** Whether a record is one that a rotation may yet withdraw. */
+export function isPending(record: Glimpse): boolean {
+  return record.touchedAt === PENDING
+}
+
 /** The end that activity, or `setExpiry`, can move. Activity goes unnoted for up to `touchEvery`, which nobody shall lose. */
-function softEndOf(record: SessionData, lifetimes: Lifetimes): number {
-  return record.expiresAt ?? record.touchedAt + lifetimes.idle + lifetimes.touchEvery
+function softEndOf(record: Glimpse, lifetimes: Lifetimes): number {
+  if (record.expiresAt !== null) return record.expiresAt
+  return isPending(record) ? Infinity : record.touchedAt + lifetimes.idle + lifetimes.touchEvery
 }
 
 export function isPositive(value: unknown): value is number {

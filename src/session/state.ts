@@ -1,9 +1,12 @@
 import type { Awaitable } from '../awaitable.ts'
+import type { EndReason } from '../errors.ts'
 import { SessionError } from '../errors.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
 import type { Committer } from './commit.ts'
 import { Contents } from './contents.ts'
+import type { Follower } from './follower.ts'
+import { reasonOf } from './following.ts'
 
 /** What a session goes by: the id in the store and, where a cookie leads to it, the token in that cookie. */
 export interface Identity {
@@ -49,7 +52,9 @@ export type Lookup =
   | 'unavailable'
 
 /** A rotation asked for: of the id alone, or to sign a user in. */
-export type Rotation = { readonly kind: 'rotate' } | { readonly kind: 'sign-in'; readonly userId: string }
+export type Rotation =
+  | { readonly kind: 'rotate' }
+  | { readonly kind: 'sign-in'; readonly userId: string; readonly device: string | null }
 
 /** All there is to one session during one request; `Session` is its public face, and {@link Committer} carries it into a store. */
 export class SessionState {
@@ -71,9 +76,15 @@ export class SessionState {
   /** Why the browser must be sent the cookie that leads here; null while it has it. */
   cookieDue: 'created' | 'rotated' | 'lifetime' | null = null
   /** Called when the session has ended, here or elsewhere. */
-  onEnd: (() => void) | null = null
+  onEnd: ((reason: EndReason) => void) | null = null
+  /** Called when the session goes on under an id of its own: it was created, or rotated. */
+  onMove: (() => void) | null = null
+  /** What follows it on behalf of whoever makes these changes, and is told of other people's only. */
+  follower: Follower | null = null
   /** Whether the cookie cannot be set over this connection; null where that cannot be. */
   isCookieBlocked: (() => boolean) | null = null
+  /** What a user is to know this visitor's session by, once signed in; null where nobody asks for it. */
+  device: (() => string | null) | null = null
   /** What the request's cookie came to, for the record. */
   lookup: Lookup = 'none'
   #turn: Promise<unknown> | null = null
@@ -136,6 +147,7 @@ export class SessionState {
     this.cookieDue = reason
     this.goLive(record)
     this.contents.rebase(record)
+    this.onMove?.()
   }
 
   /** The session turned out to have ended elsewhere. Its changes go with it, but not a sign-in, and what was done since. */
@@ -143,14 +155,14 @@ export class SessionState {
     this.standing = { kind: 'ended', mark }
     if (this.rotation?.kind === 'sign-in') this.contents.leave()
     else this.discard()
-    this.onEnd?.()
+    this.onEnd?.(reasonOf(mark))
   }
 
   /** The session is over: this request destroyed it, or found that it had been. */
   goDestroyed(byThis: boolean): void {
     this.standing = { kind: 'destroyed', byThis }
     this.discard()
-    this.onEnd?.()
+    this.onEnd?.('destroyed')
   }
 
   /** Whether a step is under way that talks to the store. */

@@ -69,6 +69,7 @@ export class RecordTable {
     page.bytes[at] = Buffer.byteLength(json)
     page.version[at] = record.version
     page.userId[at] = record.userId
+    page.device[at] = record.device
     page.flash[at] = record.flash.length === 0 ? NO_FLASH : [...record.flash]
     page.createdAt[at] = record.createdAt
     page.updatedAt[at] = record.updatedAt
@@ -92,8 +93,17 @@ export class RecordTable {
       updatedAt: page.updatedAt[at]!,
       touchedAt: page.touchedAt[at]!,
       expiresAt: Number.isNaN(expiresAt) ? null : expiresAt,
+      device: page.device[at]!,
       ...(flash.length > 0 && { flash: [...flash] }),
     })
+  }
+
+  idOf(row: number): string {
+    return this.#pageOf(row).ids[row % PAGE]!
+  }
+
+  userIdOf(row: number): string | null {
+    return this.#pageOf(row).userId[row % PAGE]!
   }
 
   versionOf(row: number): string {
@@ -187,6 +197,7 @@ class Page {
   readonly json: string[] = column('')
   readonly version: string[] = column('')
   readonly userId: (string | null)[] = column<string | null>(null)
+  readonly device: (string | null)[] = column<string | null>(null)
   readonly flash: (readonly string[])[] = column(NO_FLASH)
   readonly createdAt = new Float64Array(PAGE)
   readonly updatedAt = new Float64Array(PAGE)
@@ -201,7 +212,7 @@ class Page {
   /** Lets go of what a row refers to. */
   clear(at: number): void {
     this.ids[at] = this.json[at] = this.version[at] = ''
-    this.userId[at] = null
+    this.userId[at] = this.device[at] = null
     this.flash[at] = NO_FLASH
     this.endsAt[at] = Infinity
   }

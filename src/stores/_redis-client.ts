@@ -2,6 +2,8 @@ import type { Clock } from '../clock.ts'
 import { instantBy } from '../clock.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
+import type { Hearer, RedisSubscriber } from './_redis-subscriber.ts'
+import { connectNodeRedis, subscriberBeside } from './_redis-subscriber.ts'
 
 /**
  * A client of Redis or Valkey, known by its shape: ioredis or iovalkey (single, Sentinel, Cluster), or
@@ -44,6 +46,10 @@ interface Pipeline<A extends unknown[]> {
 
 /** Redis, whatever client leads there: a command about one key goes in, its reply comes out. */
 export interface RedisConnection {
+  /** Whether one command can speak of keys of one slot only. */
+  readonly isCluster: boolean
+  /** What the client itself puts before every key, and not before channels. */
+  readonly keyPrefix: string
   /** How often the client has lost a connection; what was under way on it, it may send again on another, and tell nobody. */
   readonly losses: number
   /**
@@ -51,6 +57,8 @@ export interface RedisConnection {
    * @param key the one key that `args` speak of, by which a cluster finds the node
    */
   command(key: string, args: string[]): Promise<unknown>
+  /** Opens a connection beside this one, to hear what is published; null where the client has no way to. The caller closes it. */
+  subscriber(hearer: Hearer): Promise<RedisSubscriber | null>
   /**
    * Sends two commands, one right behind the other, on one connection. The second is never carried out on another than the first, and never
    * without it. Redirections of a cluster are errors here.
@@ -63,17 +71,21 @@ export interface RedisConnection {
 
 /** The connection behind a client that somebody else opened, and will close. */
 export function connectionOf(client: RedisClient): RedisConnection {
+  const { isCluster, options } = client as { isCluster?: boolean; options?: { keyPrefix?: string | Buffer } }
   const command = commandOf(client)
   let losses = 0
   const lose = (): void => void losses++
   // ioredis's single client, and one node of its Cluster. node-redis sends nothing twice but by Sentinel, which tells nobody: docs/concurrency.md.
   if (has(client, 'call')) for (const event of ['close', '-node'] as const) client.on?.(event, lose)
   return {
+    isCluster: isCluster === true || has(client, 'nodeClient'),
+    keyPrefix: options?.keyPrefix?.toString() ?? '',
     get losses() {
       return losses
     },
     command,
     pair: pairOf(client),
+    subscriber: async (hearer) => subscriberBeside(client, hearer),
     close: () => Promise.resolve(),
   }
 }
@@ -183,9 +195,12 @@ export function connectionTo(url: string, clock: Clock): RedisConnection {
     }
   }
   return {
+    isCluster: false,
+    keyPrefix: '',
     losses: 0,
     command: (key, args) => use((open) => open.command(key, args)),
     pair: (key, first, second) => use((open) => open.pair(key, first, second)),
+    subscriber: async (hearer) => connectNodeRedis(await createClient(url, () => true), hearer),
     close: () =>
       (closing ??= Promise.resolve(opening)
         .catch(ignore)
@@ -198,12 +213,13 @@ const MAX_SILENCE = 1000
 
 const PROTOCOLS: readonly string[] = ['redis:', 'rediss:', 'unix:']
 
-interface OwnConnection extends RedisConnection {
+interface OwnConnection extends Pick<RedisConnection, 'command' | 'pair' | 'close'> {
   /** Ends it at once; what waits for an answer fails. */
   drop(): void
 }
 
-async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
+/** @param isWanted whether a connection that was lost, or not to be had, is tried again */
+async function createClient(url: string, isWanted: () => boolean): Promise<ReturnType<CreateClient>> {
   const { createClient } = await import('redis').catch((cause: unknown) => {
     throw new SessionError(
       'ERR_SESSION_NO_DRIVER',
@@ -211,14 +227,20 @@ async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
       { cause },
     )
   })
-  let connected = false
-  const client = createClient({
+  return createClient({
     url,
     // While the connection is lost a command fails at once, rather than being carried out when nobody waits for it.
     disableOfflineQueue: true,
     // Several processes that lost the same server do not come back all at once.
-    socket: { reconnectStrategy: () => connected && 200 + Math.random() * 200 },
+    socket: { reconnectStrategy: () => isWanted() && 200 + Math.random() * 200 },
   })
+}
+
+type CreateClient = (typeof import('redis'))['createClient']
+
+async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
+  let connected = false
+  const client = await createClient(url, () => connected)
   // Without a listener, a lost connection would end the process.
   client.on('error', (error: unknown) => publish({ kind: 'store-failure', operation: 'connect', error }))
   const drop = (): void => client.destroy()
@@ -229,7 +251,6 @@ async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
   connected = true
   const pair = pairOf(client)
   return {
-    losses: 0,
     command: commandOf(client),
     // node-redis keeps a pipeline until it is connected again, whatever it is told of offline queues.
     pair: async (...args) => {

@@ -3,9 +3,12 @@ import { answer } from './_answer.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
 import { NONE, RecordTable } from './_record-table.ts'
 import { inSlices, Sweeper } from './_sweeper.ts'
+import { Watchers } from './_watchers.ts'
+import type { NoticeListener, Notices } from './notices.ts'
 import type { SessionData } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 /** Options of {@link MemorySessionStore}. */
 export interface MemorySessionStoreOptions extends SessionStoreOptions {
@@ -25,13 +28,16 @@ export interface MemorySessionStoreOptions extends SessionStoreOptions {
  * Each operation happens at once, within one tick. A record is kept as JSON text, so what goes in and what comes
  * out are copies. The store is bounded: when it is full, the least recently used sessions leave, which it says once,
  * by a warning and an event. Expired ones leave when they are asked for, and at cleanups, which begin with the first
- * write, work in slices of a millisecond or less, and keep no process alive.
+ * write, work in slices of a millisecond or less, and keep no process alive. Notices are told at once, before the operation has answered.
  */
-export class MemorySessionStore extends SessionStore {
+export class MemorySessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #records = new RecordTable()
   /** In the order of their ending, as all last equally long. An id has a live record or a mark, never both. */
   readonly #marks = new Map<string, { mark: Mark; endsAt: number }>()
+  /** The ids of the records that have a user, by that. */
+  readonly #idsOfUsers = new Map<string, Set<string>>()
+  readonly #watchers = new Watchers()
   readonly #sweeper: Sweeper
   readonly #defaultTtl: number
   readonly #maxSessions: number
@@ -62,12 +68,15 @@ export class MemorySessionStore extends SessionStore {
   async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
     this.#put(id, data, data.touchedAt, ttl)
     this.#marks.delete(id)
+    this.#watchers.tell(id, data.version)
   }
 
   async delete(id: string): Promise<boolean> {
     const row = this.#find(id)
-    if (row !== NONE) this.#remove(row)
-    return row !== NONE
+    if (row === NONE) return false
+    this.#remove(row)
+    this.#watchers.tell(id, null)
+    return true
   }
 
   async exists(id: string): Promise<boolean> {
@@ -91,6 +100,7 @@ export class MemorySessionStore extends SessionStore {
       const row = this.#find(id, expectedVersion)
       if (row === NONE) return false
       this.#put(id, data, Math.max(data.touchedAt, this.#records.touchedAt(row)), ttl, row)
+      this.#watchers.tell(id, data.version)
       return true
     })
   }
@@ -103,6 +113,7 @@ export class MemorySessionStore extends SessionStore {
       this.#forgetMarks()
       const endsAt = deadlineOf(MARK_SECONDS, this.clock.now())
       this.#marks.set(id, { mark: Object.freeze({ ...mark }), endsAt })
+      this.#watchers.tell(id, null)
       return true
     })
   }
@@ -118,6 +129,20 @@ export class MemorySessionStore extends SessionStore {
     })
   }
 
+  /** Does nothing: the records say whose they are. */
+  async noteUser(): Promise<void> {}
+
+  async idsOfUser(userId: string): Promise<readonly string[]> {
+    return [...(this.#idsOfUsers.get(userId) ?? [])]
+  }
+
+  /** Does nothing: a record that is there is no hint. */
+  async forgetUser(): Promise<void> {}
+
+  async watch(id: string, listener: NoticeListener): Promise<() => void> {
+    return this.#watchers.add(id, listener)
+  }
+
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
   override clearExpired(): Promise<number> {
     this.#forgetMarks()
@@ -128,7 +153,9 @@ export class MemorySessionStore extends SessionStore {
   clear(): void {
     this.#records.clear()
     this.#marks.clear()
+    this.#idsOfUsers.clear()
     this.#totalBytes = 0
+    this.#watchers.tellAll()
   }
 
   /** Cleans up every `cleanupInterval` seconds from now on. The store begins by itself with its first write. */
@@ -178,17 +205,34 @@ export class MemorySessionStore extends SessionStore {
       if (row !== NONE) this.#remove(row)
       return
     }
-    if (row !== NONE) this.#totalBytes -= this.#records.bytesOf(row)
+    if (row !== NONE) this.#takeOut(row)
     const written = row === NONE ? this.#records.add(id) : row
     this.#records.write(written, record, json, touchedAt, endsAt)
     this.#records.use(written)
     this.#totalBytes += this.#records.bytesOf(written)
+    if (record.userId !== null) this.#addTo(record.userId, id)
     this.#makeRoom()
   }
 
   #remove(row: number): void {
-    this.#totalBytes -= this.#records.bytesOf(row)
+    this.#takeOut(row)
     this.#records.delete(row)
+  }
+
+  /** Takes what a row holds out of all that is kept beside the rows. */
+  #takeOut(row: number): void {
+    this.#totalBytes -= this.#records.bytesOf(row)
+    const userId = this.#records.userIdOf(row)
+    if (userId === null) return
+    const ids = this.#idsOfUsers.get(userId)!
+    ids.delete(this.#records.idOf(row))
+    if (ids.size === 0) this.#idsOfUsers.delete(userId)
+  }
+
+  #addTo(userId: string, id: string): void {
+    const ids = this.#idsOfUsers.get(userId)
+    if (ids === undefined) this.#idsOfUsers.set(userId, new Set([id]))
+    else ids.add(id)
   }
 
   /** Lets the least recently used sessions go until both limits hold; never the last one, which was just written. */

@@ -8,11 +8,14 @@ import { connectionOf, connectionTo } from './_redis-client.ts'
 import type { Durability, RedisDurability } from './_redis-durability.ts'
 import { durabilityOf } from './_redis-durability.ts'
 import { RedisGreeting } from './_redis-greeting.ts'
+import { RedisNotices } from './_redis-notices.ts'
 import { ServerClock } from './_server-clock.ts'
+import type { NoticeListener, Notices } from './notices.ts'
 import type { SessionData } from './session-data.ts'
 import { broken } from './session-data.ts'
-import type { Mark, SessionStoreOptions } from './store.ts'
-import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+import type { Glimpse, Mark, SessionStoreOptions } from './store.ts'
+import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, noneIfUnreadable, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 export type { RedisClient } from './_redis-client.ts'
 export type { RedisDurability } from './_redis-durability.ts'
@@ -21,7 +24,7 @@ export type { RedisDurability } from './_redis-durability.ts'
 export type RedisSessionStoreOptions = RedisSettings & (WithClient | WithUrl)
 
 interface RedisSettings extends SessionStoreOptions {
-  /** What every key begins with; the session's id follows. Default `'holdfast:session:'` */
+  /** What every key begins with; the session's id follows, or `user:` and the id of a user. Default `'holdfast:session:'` */
   prefix?: string
   /** How long a record lives that `set` is given no `ttl` for, in seconds. Default 3600 */
   defaultTtl?: number
@@ -46,6 +49,9 @@ interface WithUrl {
  * one key, and one atomic step. Expiry is Redis's own, by its own clock; and unless you give the store a `clock`, its time is Redis's too,
  * asked for once a minute: application servers whose clocks are wrong, or set while they run, sign nobody out for it.
  *
+ * Notices are published by the scripts that write, on a channel of the name of the session's key, and heard by one more connection of each
+ * process that follows sessions: within milliseconds, but not while that connection is lost. Nothing is published twice, or stored.
+ *
  * Give Redis the `maxmemory-policy` `noeviction`: under any other, a full Redis signs visitors out. One that evicts any key is warned of.
  *
  * @example
@@ -54,10 +60,11 @@ interface WithUrl {
  * import { Redis } from 'ioredis'
  * const store = new RedisSessionStore({ client: new Redis() })
  */
-export class RedisSessionStore extends SessionStore {
+export class RedisSessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #connection: RedisConnection
   readonly #greeting: RedisGreeting
+  readonly #notices: RedisNotices
   readonly #prefix: string
   readonly #defaultTtl: number
   readonly #durability: Durability | null
@@ -79,6 +86,7 @@ export class RedisSessionStore extends SessionStore {
     if (typeof prefix !== 'string') throw reader.refusal('prefix', 'must be a string')
     this.#connection = url === null ? connectionOf(client!) : connectionTo(url, this.clock)
     this.#greeting = new RedisGreeting(this.#connection, prefix, this.clock)
+    this.#notices = new RedisNotices(this.#connection)
     this.#prefix = prefix
     this.#defaultTtl = reader.seconds('defaultTtl', DEFAULT_TTL)
     const { durability } = options
@@ -137,29 +145,74 @@ export class RedisSessionStore extends SessionStore {
     return this.#run(TOUCH, id, [milliseconds(ttl), String(this.clock.now()), ...given(expectedVersion)])
   }
 
-  /** Closes the connection that a `url` led to; a client that was handed in stays open. */
+  /** The ids of a user's sessions are a sorted set of their own, each with the time when it need no longer be looked at. */
+  async noteUser(userId: string, id: string, ttl: number): Promise<void> {
+    const now = this.clock.now()
+    await this.#eval(NOTE_USER, [this.#keyOfUser(userId)], [String(now), String(deadlineOf(ttl, now)), id])
+  }
+
+  async idsOfUser(userId: string): Promise<readonly string[]> {
+    const key = this.#keyOfUser(userId)
+    return (await this.#send(key, ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf'])) as string[]
+  }
+
+  async forgetUser(userId: string, ids: readonly string[]): Promise<void> {
+    const key = this.#keyOfUser(userId)
+    if (ids.length > 0) await this.#send(key, ['ZREM', key, ...ids])
+  }
+
+  override async peek(ids: readonly string[]): Promise<(Glimpse | Mark | null)[]> {
+    const keys = ids.map((id) => this.#prefix + id)
+    // The keys of one script must be in one slot of a cluster, and a long script holds up everybody.
+    const size = this.#connection.isCluster ? 1 : PEEK_KEYS
+    const starts = Array.from({ length: Math.ceil(keys.length / size) }, (_, i) => i * size)
+    const replies = await Promise.all(
+      starts.map((start) => this.#eval(PEEK, keys.slice(start, start + size), []) as Promise<unknown[]>),
+    )
+    return replies.flat().map((fields, i) => glimpseOf(ids[i]!, fields))
+  }
+
+  watch(id: string, listener: NoticeListener): Promise<() => void> {
+    return this.#notices.watch(this.#prefix + id, listener)
+  }
+
+  /** Closes the connections that it opened; a client that was handed in stays open. */
   override async close(): Promise<void> {
+    await this.#notices.close()
     // A command that waits for the greeting was asked for before.
     await this.#greeting.settle()
     await Promise.all([this.#connection.close(), this.#durability?.connection.close()])
   }
 
+  /** Under the one prefix, so that whoever may use the sessions' keys may use these. */
+  #keyOfUser(userId: string): string {
+    return `${this.#prefix}user:${userId}`
+  }
+
   async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
     const writes = this.#durability?.connection ?? this.#connection
     const { losses } = writes
-    const isDone = isOne(await this.#eval(script, this.#prefix + id, args))
+    const reply = Number(await this.#eval(script, [this.#prefix + id], args, this.#durability))
+    if (reply === UNPUBLISHED) this.#notices.publishRefused()
     // Refused may be the second attempt, because the first one, whose reply was lost, was made.
-    if (!isDone && writes.losses !== losses) throw sentAgain()
-    return isDone
+    if (reply === 0 && writes.losses !== losses) throw sentAgain()
+    return reply > 0
   }
 
-  async #eval(script: Script, key: string, args: readonly string[]): Promise<unknown> {
+  async #eval(
+    script: Script,
+    keys: readonly string[],
+    args: readonly string[],
+    durability: Durability | null = null,
+  ): Promise<unknown> {
+    const [key] = keys
+    const rest = [String(keys.length), ...keys, ...args]
     try {
-      return await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args], this.#durability)
+      return await this.#send(key!, ['EVALSHA', script.sha, ...rest], durability)
     } catch (error) {
       // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return this.#send(key, ['EVAL', script.source, '1', key, ...args], this.#durability)
+      return this.#send(key!, ['EVAL', script.source, ...rest], durability)
     }
   }
 
@@ -198,16 +251,29 @@ if ARGV[1] == '0' then
 else
   redis.call('HSET', KEYS[1], 'v', ARGV[2], 't', ARGV[3], 'd', ARGV[4])
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
-end
+end`
+
+/** What a script that wrote, and could not publish it, answers. */
+const UNPUBLISHED = 2
+
+/**
+ * Ends a script: publishes the version that was written, or an empty text, on the channel of the key's name. Not being let to is no reason to
+ * fail a write that is done already.
+ */
+function tell(text: string): string {
+  return `
+if type(redis.pcall('PUBLISH', KEYS[1], ${text})) == 'table' then return ${UNPUBLISHED} end
 return 1`
+}
 
 /** Writes whatever stood there: a mark, or another kind of value. */
 const SET = script(`
-redis.call('DEL', KEYS[1])${WRITE}`)
+redis.call('DEL', KEYS[1])${WRITE}${tell('ARGV[2]')}`)
 
 /** Takes a free key only: neither a record nor a mark stands there. */
 const CREATE = script(`
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end${WRITE}`)
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end${WRITE}
+return 1`)
 
 /**
  * Writes over the version ARGV[5] only; a missing one is no version, so that nothing is ever created.
@@ -216,7 +282,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end${WRITE}`)
 const REPLACE = script(`
 local version, touchedAt = unpack(redis.call('HMGET', KEYS[1], 'v', 't'))
 if version ~= ARGV[5] then return 0 end
-if (tonumber(touchedAt) or 0) > tonumber(ARGV[3]) then ARGV[3] = touchedAt end${WRITE}`)
+if (tonumber(touchedAt) or 0) > tonumber(ARGV[3]) then ARGV[3] = touchedAt end${WRITE}${tell('ARGV[2]')}`)
 
 /**
  * Puts the mark ARGV[2], for ARGV[1] milliseconds, in the place of the record (of version ARGV[3], where it is given).
@@ -228,8 +294,7 @@ local version = redis.call('HGET', KEYS[1], 'v')
 if not version or (ARGV[3] and ARGV[3] ~= version) then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'm', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return 1`)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])${tell("''")}`)
 
 /**
  * Moves the time to live to ARGV[1] milliseconds and touchedAt to ARGV[2], each only forward
@@ -246,8 +311,33 @@ return 1`)
 
 /** Removes whatever is not a mark; a record that cannot be read, too. */
 const DELETE = script(`
-if redis.call('HEXISTS', KEYS[1], 'm') == 1 then return 0 end
-return redis.call('DEL', KEYS[1])`)
+if redis.call('HEXISTS', KEYS[1], 'm') == 1 or redis.call('DEL', KEYS[1]) == 0 then return 0 end${tell("''")}`)
+
+/** Reads what stands under many keys, of the payload its first line alone. */
+const PEEK = script(`
+local found = {}
+for i, key in ipairs(KEYS) do
+  local fields = redis.pcall('HMGET', key, 'v', 't', 'd', 'm')
+  if fields.err then fields = { false, false, false, false }
+  elseif fields[3] then fields[3] = string.match(fields[3], '^[^\\n]*') end
+  found[i] = fields
+end
+return found`)
+
+/** How many keys one {@link PEEK} reads: about a quarter of a millisecond's work. */
+const PEEK_KEYS = 250
+
+/**
+ * Notes in a user's sorted set, KEYS[1], that the session ARGV[3] may live until ARGV[2], if it was not noted for longer before. What need no
+ * longer be looked at, by the present ARGV[1], leaves; and the set as a whole when its last session does.
+ */
+const NOTE_USER = script(`
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+local noted = redis.call('ZSCORE', KEYS[1], ARGV[3])
+if not noted or tonumber(noted) < tonumber(ARGV[2]) then redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3]) end
+local left = ARGV[2] - ARGV[1]
+if redis.call('PTTL', KEYS[1]) < left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left)) end
+return 1`)
 
 /** Writes again what stands there, which changes nothing, but which replicas are sent, and WAIT waits for. */
 const CONFIRM = script(`
@@ -287,6 +377,16 @@ function readFields(id: string, reply: unknown): SessionData | Mark | null {
   if (typeof version !== 'string' || typeof touchedAt !== 'string' || typeof payload !== 'string')
     throw broken('a field is missing')
   return readPayload(id, version, NUMBER.test(touchedAt) ? Number(touchedAt) : NaN, payload)
+}
+
+/** What {@link PEEK} found of one session: a record without its data, as far as there is one that can be read. */
+function glimpseOf(id: string, reply: unknown): Glimpse | Mark | null {
+  const [version, touchedAt, line, mark] = reply as (string | null)[]
+  try {
+    return readFields(id, [version, touchedAt, typeof line === 'string' ? `${line}\n{}` : null, mark])
+  } catch (error) {
+    return noneIfUnreadable(error)
+  }
 }
 
 const NUMBER = /^-?\d+(\.\d+)?$/

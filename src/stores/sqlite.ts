@@ -7,11 +7,15 @@ import { answer } from './_answer.ts'
 import { LONGEST_TIMER, OptionsReader } from './_options.ts'
 import type { Statements } from './_sqlite-table.ts'
 import { fieldsOf, prepareTable, readRow } from './_sqlite-table.ts'
+import { SqliteWatch } from './_sqlite-watch.ts'
 import { inSlices, Sweeper } from './_sweeper.ts'
+import { Watchers } from './_watchers.ts'
+import type { NoticeListener, Notices } from './notices.ts'
 import type { SessionData } from './session-data.ts'
 import { broken } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 /** Options of {@link SqliteSessionStore}: where the database is, and how to use it. */
 export type SqliteSessionStoreOptions = SqliteSettings & (SqlitePath | SqliteDatabase)
@@ -50,13 +54,18 @@ export interface SqliteSettings extends SessionStoreOptions {
  * A file that the store opens is in WAL mode with `synchronous = NORMAL`: a killed process loses nothing; a power cut
  * may undo the last moments, sign-outs among them. Where that matters, hand in a `database` with `synchronous = FULL`.
  *
+ * Notices of what this store does are told at once. What other connections do, those of other processes among them, is looked for once a second
+ * while anything is watched, and told of everything that is watched.
+ *
  * @example
  * const store = new SqliteSessionStore({ path: 'sessions.db' })
  */
-export class SqliteSessionStore extends SessionStore {
+export class SqliteSessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #defaultTtl: number
   readonly #sweeper: Sweeper
+  readonly #watchers: Watchers
+  readonly #others: SqliteWatch
   /** What `close` closes; null where the database was handed in. */
   readonly #own: DatabaseSync | null
   /** Null once closed. */
@@ -83,7 +92,10 @@ export class SqliteSessionStore extends SessionStore {
 
     this.#own = database === undefined ? open(path) : null
     try {
-      this.#statements = insistently(() => prepareTable((database ?? this.#own)!, table))
+      const used = (database ?? this.#own)!
+      this.#statements = insistently(() => prepareTable(used, table))
+      this.#watchers = watchersOf(used)
+      this.#others = new SqliteWatch(used, this.clock, this.#watchers)
     } catch (error) {
       this.#own?.close()
       throw failed('open', error, `Is it read-only, or is there another table of the name ${table}?`)
@@ -102,10 +114,11 @@ export class SqliteSessionStore extends SessionStore {
   async set(id: string, data: SessionData, ttl: number = this.#defaultTtl): Promise<void> {
     const now = this.clock.now()
     await this.#run('set', ({ set }) => set.run(id, ...fieldsOf(data, deadlineOf(ttl, now))))
+    this.#watchers.tell(id, data.version)
   }
 
   delete(id: string): Promise<boolean> {
-    return this.#run('delete', (sql) => changed(sql.delete.run(id, this.clock.now())))
+    return this.#run('delete', (sql) => this.#told(id, null, sql.delete.run(id, this.clock.now())))
   }
 
   exists(id: string): Promise<boolean> {
@@ -122,7 +135,8 @@ export class SqliteSessionStore extends SessionStore {
   override replace(id: string, data: SessionData, expectedVersion: string, ttl: number): Promise<boolean> {
     return this.#run('replace', ({ replace }) => {
       const now = this.clock.now()
-      return changed(replace.run(...fieldsOf(data, deadlineOf(ttl, now)), id, now, expectedVersion))
+      const fields = fieldsOf(data, deadlineOf(ttl, now))
+      return this.#told(id, data.version, replace.run(...fields, id, now, expectedVersion))
     })
   }
 
@@ -131,7 +145,8 @@ export class SqliteSessionStore extends SessionStore {
       const now = this.clock.now()
       const { reason, successor, sameUser } = mark
       const until = deadlineOf(MARK_SECONDS, now)
-      return changed(end.run(reason, successor, Number(sameUser), until, id, now, expectedVersion ?? null))
+      const ended = end.run(reason, successor, Number(sameUser), until, id, now, expectedVersion ?? null)
+      return this.#told(id, null, ended)
     })
   }
 
@@ -140,6 +155,23 @@ export class SqliteSessionStore extends SessionStore {
       const now = this.clock.now()
       return changed(touch.run(now, deadlineOf(ttl, now), id, now, expectedVersion ?? null))
     })
+  }
+
+  /** Does nothing: the rows say whose they are. */
+  async noteUser(): Promise<void> {}
+
+  idsOfUser(userId: string): Promise<readonly string[]> {
+    return this.#run('idsOfUser', ({ idsOfUser }) =>
+      idsOfUser.all(userId, this.clock.now()).map((row) => row['id'] as string),
+    )
+  }
+
+  /** Does nothing: a row that is there is no hint. */
+  async forgetUser(): Promise<void> {}
+
+  async watch(id: string, listener: NoticeListener): Promise<() => void> {
+    this.#others.start()
+    return this.#watchers.add(id, listener)
   }
 
   /** Removes what has expired, in slices that hold nothing up. Resolves to how many sessions it removed. */
@@ -162,7 +194,15 @@ export class SqliteSessionStore extends SessionStore {
     if (this.#statements === null) return
     this.#statements = null
     this.#sweeper.stop()
+    this.#others.stop()
     this.#own?.close()
+  }
+
+  /** Tells of what a statement did, if it did anything. @returns whether it did */
+  #told(id: string, version: string | null, result: StatementResultingChanges): boolean {
+    const hasChanged = changed(result)
+    if (hasChanged) this.#watchers.tell(id, version)
+    return hasChanged
   }
 
   #find(operation: string, id: string): Promise<SessionData | Mark | null> {
@@ -268,6 +308,15 @@ function open(path: string): DatabaseSync {
     throw failed('open', error, 'Does the folder exist, and may this process write to it?')
   }
 }
+
+/** Those of one connection, which may serve several stores: what one of them does is no news to SQLite there. */
+function watchersOf(database: DatabaseSync): Watchers {
+  const present = WATCHERS.get(database) ?? new Watchers()
+  WATCHERS.set(database, present)
+  return present
+}
+
+const WATCHERS = new WeakMap<DatabaseSync, Watchers>()
 
 /**
  * Repeats a step that needs a lock. Of several processes that make a new file at once, each may hold what another waits for, and SQLite

@@ -24,9 +24,12 @@ export interface Mark {
 }
 
 /** Tells a mark from a record. */
-export function isMark(found: SessionData | Mark | null): found is Mark {
+export function isMark(found: Glimpse | Mark | null): found is Mark {
   return found !== null && 'kind' in found
 }
+
+/** As much of a record as it takes to tell whether its session still stands, and is as it was. */
+export type Glimpse = Pick<SessionData, 'version' | 'createdAt' | 'touchedAt' | 'expiresAt'>
 
 /** Options that every store takes. */
 export interface SessionStoreOptions {
@@ -158,6 +161,14 @@ export abstract class SessionStore {
     })
   }
 
+  /**
+   * Looks at many sessions at once: how those are found out that have ended while a socket was open on them. What `load` would give for
+   * each id, in their order, the data perhaps left out; a record that cannot be read counts as none.
+   */
+  peek(ids: readonly string[]): Promise<(Glimpse | Mark | null)[]> {
+    return Promise.all(ids.map((id) => this.load(id).catch(noneIfUnreadable)))
+  }
+
   /** Removes what has expired, where the backend does not do it by itself. Resolves to how many records it removed. */
   clearExpired(): Promise<number> {
     return Promise.resolve(0)
@@ -217,7 +228,7 @@ export function deadlineOf(ttl: number, now: number): number {
 /** The same record, with its last activity at `touchedAt`. */
 export function withTouchedAt(record: SessionData, touchedAt: number): SessionData {
   if (touchedAt === record.touchedAt) return record
-  const { id, version, userId, createdAt, updatedAt, expiresAt, flash } = record
+  const { id, version, userId, createdAt, updatedAt, expiresAt, flash, device } = record
   return new SessionData({
     id,
     data: record.json,
@@ -228,7 +239,14 @@ export function withTouchedAt(record: SessionData, touchedAt: number): SessionDa
     touchedAt,
     expiresAt,
     flash,
+    device,
   })
+}
+
+/** For a session that cannot be read: it is a session not found. */
+export function noneIfUnreadable(error: unknown): null {
+  if (error instanceof SessionError && error.code === 'ERR_SESSION_RECORD') return null
+  throw error
 }
 
 const ignore = (): void => {}

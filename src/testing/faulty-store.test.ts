@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 
 import { runContract } from '../../test/stores/run-contract.ts'
 import { MemorySessionStore } from '../stores/memory.ts'
+import { hasNotices } from '../stores/notices.ts'
 import { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
 import { ManualClock } from './clock.ts'
@@ -48,6 +49,11 @@ const ask: Record<StoreOperation, () => Promise<unknown>> = {
   replace: () => store.replace('a', record('v2'), 'v1', 60),
   end: () => store.end('a', mark),
   touch: () => store.touch('a', 60),
+  noteUser: () => store.noteUser!('ada', 'a', 60),
+  idsOfUser: () => store.idsOfUser!('ada'),
+  forgetUser: () => store.forgetUser!('ada', ['a']),
+  peek: () => store.peek(['a']),
+  watch: () => store.watch!('a', () => {}),
   clearExpired: () => store.clearExpired(),
   close: () => store.close(),
 }
@@ -138,4 +144,23 @@ describe('what a test can see and steer', () => {
   test('it is as atomic as the store behind it', () => {
     expect(store.atomic).toBe(true)
   })
+})
+
+test('notices are passed on, until they are made to be lost', async () => {
+  const told: (string | null)[] = []
+  const unwatch = await store.watch!('a', (version) => told.push(version))
+  await inner.replace('a', record('v2'), 'v1', 60)
+  store.losesNotices = true
+  await inner.replace('a', record('v3'), 'v2', 60)
+  store.losesNotices = false
+  await inner.end('a', mark)
+  expect(told).toEqual(['v2', null])
+  unwatch()
+})
+
+test('a store in front of one that tells no notices tells none', () => {
+  class Plain extends MemorySessionStore {
+    override watch = undefined as never
+  }
+  expect(hasNotices(new FaultyStore(new Plain()))).toBe(false)
 })

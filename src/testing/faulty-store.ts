@@ -1,6 +1,10 @@
+import type { NoticeListener } from '../stores/notices.ts'
+import { hasNotices } from '../stores/notices.ts'
 import type { SessionData } from '../stores/session-data.ts'
-import type { Mark, SessionStoreOptions } from '../stores/store.ts'
+import type { Glimpse, Mark, SessionStoreOptions } from '../stores/store.ts'
 import { SessionStore } from '../stores/store.ts'
+import type { UserIndex } from '../stores/user-index.ts'
+import { hasUserIndex } from '../stores/user-index.ts'
 
 /** What can be asked of a store: the names of its methods. */
 export type StoreOperation =
@@ -13,6 +17,11 @@ export type StoreOperation =
   | 'replace'
   | 'end'
   | 'touch'
+  | 'noteUser'
+  | 'idsOfUser'
+  | 'forgetUser'
+  | 'peek'
+  | 'watch'
   | 'clearExpired'
   | 'close'
 
@@ -28,10 +37,18 @@ export type StoreOperation =
  */
 export class FaultyStore extends SessionStore {
   override readonly atomic: boolean
+  /** Where the inner store can find the sessions of a user, so can this one. */
+  noteUser?: UserIndex['noteUser']
+  idsOfUser?: UserIndex['idsOfUser']
+  forgetUser?: UserIndex['forgetUser']
   /** Every call, in order, with its id; null for those that take none. */
   readonly calls: [operation: StoreOperation, id: string | null][] = []
   /** Runs before each operation, and holds it up until it is done: for steering which request comes first. */
   before: ((operation: StoreOperation, id: string | null) => Promise<void> | void) | undefined
+  /** From when it is set on, the notices that the inner store tells of are lost. */
+  losesNotices = false
+  /** Watches the inner store, where that tells notices. */
+  readonly watch?: (id: string, listener: NoticeListener) => Promise<() => void>
   readonly #inner: SessionStore
   readonly #faults = new Map<StoreOperation, Fault>()
   #healed: PromiseWithResolvers<void> = Promise.withResolvers()
@@ -41,6 +58,18 @@ export class FaultyStore extends SessionStore {
     super({ clock: inner.clock, ...options })
     this.#inner = inner
     this.atomic = inner.atomic
+    if (hasUserIndex(inner)) {
+      this.noteUser = (userId, id, ttl) => this.#pass('noteUser', id, () => inner.noteUser(userId, id, ttl))
+      this.idsOfUser = (userId) => this.#pass('idsOfUser', null, () => inner.idsOfUser(userId))
+      this.forgetUser = (userId, ids) => this.#pass('forgetUser', null, () => inner.forgetUser(userId, ids))
+    }
+    if (hasNotices(inner))
+      this.watch = (id, listener) =>
+        this.#pass('watch', id, () =>
+          inner.watch(id, (version) => {
+            if (!this.losesNotices) listener(version)
+          }),
+        )
   }
 
   /** From now on `operation` is not carried out, and rejects with `error`. */
@@ -110,6 +139,10 @@ export class FaultyStore extends SessionStore {
 
   override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
     return this.#pass('touch', id, () => this.#inner.touch(id, ttl, expectedVersion))
+  }
+
+  override peek(ids: readonly string[]): Promise<(Glimpse | Mark | null)[]> {
+    return this.#pass('peek', null, () => this.#inner.peek(ids))
   }
 
   override clearExpired(): Promise<number> {

@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 
 import { SessionError } from '../errors.ts'
+import { hasNotices } from '../stores/notices.ts'
 import type { SessionDataInit } from '../stores/session-data.ts'
 import { SessionData } from '../stores/session-data.ts'
 import type { Mark, SessionStore } from '../stores/store.ts'
 import { isMark, MARK_SECONDS } from '../stores/store.ts'
+import type { UserIndex } from '../stores/user-index.ts'
+import { hasUserIndex } from '../stores/user-index.ts'
 import { StoreModel, seeded, shuffle } from './_store-model.ts'
 
 /** How the contract reaches the store under test. A harness serves one test, and its store begins empty. */
@@ -29,8 +32,11 @@ export interface StoreHarness {
 export interface StoreTest {
   /** A sentence. */
   readonly name: string
-  /** Every store passes the tests of `'one process'`; a store that is `atomic` passes those of `'several processes'` too. */
-  readonly part: 'one process' | 'several processes'
+  /**
+   * Every store passes the tests of `'one process'`; a store that is `atomic` passes those of `'several processes'` too, and one that
+   * can find the sessions of a user those of `'user index'`, one that tells notices those of `'notices'`.
+   */
+  readonly part: 'one process' | 'several processes' | 'user index' | 'notices'
   /** Rejects when the store does otherwise. */
   run(harness: StoreHarness): Promise<void>
 }
@@ -126,6 +132,7 @@ export const storeContract: readonly StoreTest[] = [
       touchedAt: 1_700_000_000_003,
       expiresAt: 4_100_000_000_004,
       flash: ['notice', 'list'],
+      device: 'Firefox on "Ünïx" 🦊 \uFFFD',
     }
     await store.set('set', record('set', 1, fields), 60)
     await store.create('created', record('created', 1, fields), 60)
@@ -483,6 +490,7 @@ export const storeContract: readonly StoreTest[] = [
       touchedAt: 3000,
       expiresAt: 4_100_000_000_000,
       flash: ['a'],
+      device: 'd',
     }
     await store.create('a', record('a', 1, fields), 60)
     await store.touch('a', 60)
@@ -656,6 +664,54 @@ export const storeContract: readonly StoreTest[] = [
     }
   }),
 
+  // peek
+
+  one('looking at many finds of each what loading it finds, in their order', async ({ store, advance }) => {
+    const fields = {
+      createdAt: 1_700_000_000_001,
+      touchedAt: 1_700_000_000_003,
+      expiresAt: 4_100_000_000_004,
+    }
+    await store.create('live', record('live', 1, { ...fields, data: { text: 'line\nbreak' } }), 60)
+    await store.create('ended', record('ended', 1), 60)
+    await store.end('ended', rotated)
+    await store.create('expired', record('expired', 1), 5)
+    await advance(5000)
+    const [missing, live, expired, ended, again] = await store.peek([
+      'none',
+      'live',
+      'expired',
+      'ended',
+      'live',
+    ])
+    assert.deepEqual([missing, expired, ended], [null, null, rotated])
+    assert.deepEqual(again, live)
+    assert.ok(live != null && !isMark(live))
+    const { version, createdAt, touchedAt, expiresAt } = live
+    assert.deepEqual({ version, createdAt, touchedAt, expiresAt }, { ...fields, version: 'v1' })
+    assert.deepEqual(await store.peek([]), [])
+  }),
+
+  one('looking at a thousand finds a thousand', async ({ store }) => {
+    const ids = times(1000, (i) => `id-${i}`)
+    await Promise.all(ids.map((id, i) => store.create(id, record(id, i), 60)))
+    const found = await store.peek(ids)
+    assert.deepEqual(
+      found.map((one) => one !== null && !isMark(one) && one.version),
+      times(1000, (i) => `v${i}`),
+    )
+  }),
+
+  one('looking at many, one that cannot be read counts as none', async ({ store, plant }) => {
+    await store.set('a', record('a', 1), 60)
+    await store.set('b', record('b', 1), 60)
+    // Whoever looks may see it by the data, or leave that to those who read it.
+    if (plant !== undefined) await plant('a', new Uint8Array([0xff]))
+    const [a, b] = await store.peek(['a', 'b'])
+    assert.ok(a == null || !isMark(a))
+    assert.ok(b != null && !isMark(b) && b.version === 'v1')
+  }),
+
   // closing
 
   one('closing twice is closing once', async ({ store }) => {
@@ -766,6 +822,154 @@ export const storeContract: readonly StoreTest[] = [
     if (first !== second) await second.close()
     assert.equal((await first.get('a'))?.version, 'v1')
   }),
+
+  // the sessions of a user
+
+  users('a user of whom nothing was noted has no sessions', async ({ first }) => {
+    assert.deepEqual(await first.idsOfUser('ada'), [])
+    await first.forgetUser('ada', ['a'])
+    await first.forgetUser('ada', [])
+    assert.deepEqual(await first.idsOfUser('ada'), [])
+  }),
+
+  users('every process finds what any of them noted, each user’s own', async ({ first, second }) => {
+    await Promise.all(
+      times(40, (i) => signIn(i % 2 === 0 ? first : second, i % 4 < 2 ? 'ada' : 'bea', `id-${i}`)),
+    )
+    for (const store of [first, second])
+      for (const [userId, rest] of [
+        ['ada', [0, 1]],
+        ['bea', [2, 3]],
+      ] as const)
+        assert.deepEqual(
+          [...(await store.idsOfUser(userId))].toSorted(),
+          times(40, (i) => i)
+            .filter((i) => rest.includes((i % 4) as never))
+            .map((i) => `id-${i}`)
+            .toSorted(),
+        )
+  }),
+
+  users('a session stays found through writes and touches', async ({ first, second }) => {
+    await signIn(first, 'ada', 'a')
+    await second.replace('a', record('a', 2, { userId: 'ada' }), 'v1', 60)
+    await second.touch('a', 120)
+    assert.deepEqual(await first.idsOfUser('ada'), ['a'])
+  }),
+
+  users('as long as the longest time that it was noted for', async ({ first, advance }) => {
+    await first.create('a', record('a', 1, { userId: 'ada' }), 5)
+    await first.noteUser('ada', 'a', 3000)
+    await first.noteUser('ada', 'a', 5)
+    await first.touch('a', 2500)
+    await signIn(first, 'ada', 'b', 10)
+    await advance(2_000_000)
+    assert.deepEqual(await first.idsOfUser('ada'), ['a'])
+    await advance(2_000_000)
+    assert.deepEqual(await first.idsOfUser('ada'), [])
+  }),
+
+  users(
+    'what has ended and is forgotten is found no more, and nothing else is',
+    async ({ first, second }) => {
+      await signIn(first, 'ada', 'a')
+      await signIn(first, 'ada', 'b')
+      await first.end('a', destroyed)
+      await second.forgetUser('ada', ['a', 'never-noted'])
+      assert.deepEqual(await first.idsOfUser('ada'), ['b'])
+      await second.delete('b')
+      await first.forgetUser('ada', ['b'])
+      assert.deepEqual(await second.idsOfUser('ada'), [])
+    },
+  ),
+
+  users('a note brings nothing to life, and takes no id', async ({ first }) => {
+    await first.noteUser('ada', 'a', 60)
+    await assertGone(first, 'a')
+    await signIn(first, 'ada', 'a')
+    await first.end('a', destroyed)
+    await first.noteUser('ada', 'a', 60)
+    assert.deepEqual(await first.load('a'), destroyed)
+    assert.equal(await first.get('a'), null)
+  }),
+
+  users('ids of users are nothing but ids', async ({ first }) => {
+    for (const [i, userId] of ODD_KEYS.entries()) await signIn(first, userId, `id-${i}`)
+    for (const [i, userId] of ODD_KEYS.entries())
+      assert.deepEqual(await first.idsOfUser(userId), [`id-${i}`], userId)
+    // Nor is what is kept of users a session.
+    for (const userId of ODD_KEYS) assert.equal(await first.load(userId), null)
+  }),
+
+  users('a user may have a thousand sessions', async ({ first }) => {
+    await Promise.all(times(1000, (i) => signIn(first, 'ada', `id-${i}`)))
+    assert.equal(new Set(await first.idsOfUser('ada')).size, 1000)
+  }),
+
+  // notices
+
+  notices(
+    'a write is told of, and each kind of end, by whichever process',
+    async ({ first, second, watch, told }) => {
+      for (const [name, writer] of Object.entries({ first, second }))
+        for (const [operation, write] of [
+          ['replace', (id: string) => writer.replace(id, record(id, 2), 'v1', 60)],
+          ['set', (id: string) => writer.set(id, record(id, 2), 60)],
+          ['delete', (id: string) => writer.delete(id)],
+          ['end', (id: string) => writer.end(id, destroyed)],
+        ] as const) {
+          const id = `${operation} by ${name}`
+          await writer.create(id, record(id, 1), 60)
+          const unwatch = await watch(first, id)
+          await write(id)
+          assert.ok(EXPECTED[operation].includes(await told()), id)
+          unwatch()
+        }
+    },
+  ),
+
+  notices(
+    'what was refused is not told of, nor a touch, nor what happens to others',
+    async ({ first, watch, told }) => {
+      await first.create('a', record('a', 1), 60)
+      await first.create('b', record('b', 1), 60)
+      await watch(first, 'a')
+      assert.equal(await first.replace('a', record('a', 2), 'v0', 60), false)
+      assert.equal(await first.end('a', destroyed, 'v0'), false)
+      assert.equal(await first.touch('a', 60), true)
+      assert.equal(await first.end('b', destroyed), true)
+      assert.equal(await first.delete('none'), false)
+      assert.equal(await first.replace('a', record('a', 3), 'v1', 60), true)
+      assert.equal(await told(), 'v3')
+    },
+  ),
+
+  notices(
+    'who has stopped watching is told nothing, and who watches twice is told twice',
+    async ({ first, watch, told }) => {
+      await first.create('a', record('a', 1), 60)
+      const unwatch = await watch(first, 'a')
+      await watch(first, 'a')
+      await watch(first, 'a')
+      unwatch()
+      unwatch()
+      await first.replace('a', record('a', 2), 'v1', 60)
+      assert.deepEqual([await told(), await told()], ['v2', 'v2'])
+      await first.replace('a', record('a', 3), 'v2', 60)
+      assert.deepEqual([await told(), await told()], ['v3', 'v3'])
+    },
+  ),
+
+  notices('ids are nothing but ids to whoever watches them', async ({ first, watch, told }) => {
+    for (const id of ODD_KEYS) {
+      await first.create(id, record(id, 1), 60)
+      await watch(first, id)
+    }
+    for (const id of ODD_KEYS) {
+      await first.replace(id, record(id, id), 'v1', 60)
+      assert.equal(await told(), `v${id}`)
+    }
+  }),
 ]
 
 /** A test of one instance. */
@@ -803,10 +1007,97 @@ function several(name: string, run: (at: TwoInstances) => Promise<void>): StoreT
   }
 }
 
+/** A test of notices, with two instances on the same records. */
+function notices(name: string, run: (at: Watched) => Promise<void>): StoreTest {
+  return {
+    name,
+    part: 'notices',
+    async run(harness) {
+      const first = await harness.open()
+      const second = await harness.open()
+      const queue: (string | null)[] = []
+      let wake = (): void => {}
+      const listener = (version: string | null): void => {
+        queue.push(version)
+        wake()
+      }
+      await run({
+        first,
+        second,
+        watch(store, id) {
+          assert.ok(hasNotices(store), 'it has no watch')
+          return store.watch(id, listener)
+        },
+        async told() {
+          // Some look once a second, by their own clock.
+          if (queue.length === 0) await harness.advance(1000)
+          if (queue.length === 0)
+            await new Promise<void>((resolve, reject) => {
+              const late = setTimeout(() => reject(new Error('No notice came within 5 s.')), 5000)
+              wake = () => {
+                clearTimeout(late)
+                resolve()
+              }
+            })
+          return queue.shift()!
+        },
+      })
+    },
+  }
+}
+
+interface Watched extends Omit<TwoInstances, 'advance'> {
+  /** @returns stops watching */
+  readonly watch: (store: SessionStore, id: string) => Promise<() => void>
+  /** What the next notice says. */
+  readonly told: () => Promise<string | null>
+}
+
+/** What a notice may say: a store that does not know what happened says null. */
+const EXPECTED: Readonly<Record<'replace' | 'set' | 'delete' | 'end', readonly (string | null)[]>> = {
+  replace: ['v2', null],
+  set: ['v2', null],
+  delete: [null],
+  end: [null],
+}
+
 interface TwoInstances {
   readonly first: SessionStore
   readonly second: SessionStore
   readonly advance: (ms: number) => Promise<void>
+}
+
+/** A test of two instances that can find the sessions of a user. */
+function users(name: string, run: (at: TwoIndexes) => Promise<void>): StoreTest {
+  return {
+    name,
+    part: 'user index',
+    async run(harness) {
+      const first = await harness.open()
+      const second = await harness.open()
+      assert.ok(
+        hasUserIndex(first) && hasUserIndex(second),
+        'the store has no noteUser, idsOfUser, forgetUser',
+      )
+      await run({ first, second, advance: (ms) => harness.advance(ms) })
+    },
+  }
+}
+
+interface TwoIndexes extends TwoInstances {
+  readonly first: SessionStore & UserIndex
+  readonly second: SessionStore & UserIndex
+}
+
+/** Writes a user's record and notes it, as a sign-in does. */
+async function signIn(
+  store: SessionStore & UserIndex,
+  userId: string,
+  id: string,
+  ttl: number = 3000,
+): Promise<void> {
+  assert.equal(await store.create(id, record(id, 1, { userId }), ttl), true)
+  await store.noteUser(userId, id, ttl)
 }
 
 /** A record of version `v<number>`, of a moment long past. */
@@ -822,8 +1113,8 @@ function recordOf(found: SessionData | Mark | null): SessionData {
 
 function fieldsOf(found: SessionData | null): unknown {
   assert.ok(found !== null, 'nothing was found')
-  const { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, data } = found
-  return { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash: [...flash], data }
+  const { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device, data } = found
+  return { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash: [...flash], device, data }
 }
 
 async function assertGone(store: SessionStore, id: string): Promise<void> {

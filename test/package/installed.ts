@@ -82,4 +82,7 @@ export const COMPANIONS: readonly string[] = [
   'ioredis',
   'zod',
   'undici-types',
+  'ws',
+  'socket.io',
+  'engine.io',
 ]

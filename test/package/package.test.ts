@@ -44,12 +44,17 @@ describe('the packed package', () => {
   test('loads every entry that needs no driver or framework, on this runtime', () => {
     const entries = [
       'holdfast',
+      'holdfast/crossws',
       'holdfast/express',
       'holdfast/fetch',
       'holdfast/node',
+      'holdfast/hono-ws',
       'holdfast/redis',
+      'holdfast/socket.io',
       'holdfast/sqlite',
+      'holdfast/sse',
       'holdfast/testing',
+      'holdfast/ws',
     ]
     const script = entries.map((entry) => `await import(${JSON.stringify(entry)})`).join('\n')
     execFileSync(process.execPath, ['--input-type=module', '--eval', script], { cwd: app })

@@ -2,6 +2,7 @@
 import { createServer } from 'node:http'
 import type { DatabaseSync } from 'node:sqlite'
 
+import { upgradeWebSocket } from '@hono/node-server'
 import { Hono } from 'hono'
 import {
   Context,
@@ -13,15 +14,22 @@ import {
   SessionStore,
 } from 'holdfast'
 import type { Clock, Decision, Mark, Session, SessionEvent, SessionsOptions } from 'holdfast'
+import * as crossws from 'holdfast/crossws'
 import * as express from 'holdfast/express'
 import * as fetching from 'holdfast/fetch'
 import * as hono from 'holdfast/hono'
+import * as honoWs from 'holdfast/hono-ws'
 import * as node from 'holdfast/node'
 import { RedisSessionStore } from 'holdfast/redis'
+import * as socketIo from 'holdfast/socket.io'
 import { SqliteSessionStore } from 'holdfast/sqlite'
+import { eventStream } from 'holdfast/sse'
 import { adapterContract, FaultyStore, ManualClock, storeContract } from 'holdfast/testing'
+import * as ws from 'holdfast/ws'
 import type { Redis } from 'ioredis'
 import type { createClient } from 'redis'
+import type { Server, Socket } from 'socket.io'
+import { WebSocketServer } from 'ws'
 import * as z from 'zod'
 
 interface AppSession {
@@ -121,6 +129,55 @@ export const connect = express.sessionMiddleware<AppSession>({ idleTimeout: 60 }
 export const later = Context.current<AppSession>()?.callback((ctx, reason: string) =>
   ctx.session.set('theme', reason === 'night' ? 'dark' : 'light'),
 )
+
+const sockets = new WebSocketServer({ noServer: true })
+createServer().on(
+  'upgrade',
+  ws.acceptSockets(
+    sessions,
+    sockets,
+    (ctx, socket) => {
+      const theme: 'dark' | 'light' | undefined = ctx.session.get('theme')
+      socket.on(
+        'message',
+        ctx.callback(({ session }, data: Buffer) => void session.set('visits', data.length)),
+      )
+      // @ts-expect-error: keys are those of the sessions
+      ctx.onChange((keys) => keys.includes('nothing'))
+      ctx.onChange(
+        (keys, session) => keys.includes('theme') && socket.send(session.get('theme', theme ?? 'dark')),
+      )
+    },
+    { origins: ['https://example.com'], requireUser: true, maxPending: 10 },
+  ),
+)
+
+declare const io: Server
+socketIo.acceptSockets(sessions, io, (ctx, socket: Socket) => {
+  socket.on(
+    'visit',
+    ctx.callback(({ session }) => session.update('visits', (n = 0) => n + 1)),
+  )
+  const { signal } = socketIo.getContext(socket, sessions)
+  void signal.aborted
+})
+
+export const live = new Hono().get(
+  '/live',
+  honoWs.acceptSockets(sessions, upgradeWebSocket, (ctx, socket) => ({
+    onMessage: ctx.callback(({ session }, { data }) =>
+      socket.send(`${data as string} ${session.get('visits', 0)}`),
+    ),
+  })),
+)
+
+export const hooks = crossws.acceptSockets(sessions, {
+  message: ({ session }) => session.set('theme', 'dark'),
+})
+
+export const events: Response = eventStream(Context.current<AppSession>()!, (send) => {
+  send({ event: 'hello', data: { a: 1 } })
+})
 
 export const clock: Clock = new ManualClock()
 export const contracts: number = storeContract.length + adapterContract.length

@@ -16,13 +16,18 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 22_500,
+  '.': 27_300,
+  './crossws': 1400,
   './express': 2300,
-  './fetch': 800,
-  './hono': 1000,
+  './fetch': 900,
+  './hono': 1100,
+  './hono-ws': 1400,
   './node': 2300,
-  './redis': 4000,
-  './sqlite': 2800,
+  './redis': 5500,
+  './socket.io': 1800,
+  './sqlite': 3100,
+  './sse': 700,
+  './ws': 1500,
 }
 
 describe('the size of', () => {

@@ -1,3 +1,5 @@
+import type { SessionData } from '../../src/stores/session-data.ts'
+import type { Mark } from '../../src/stores/store.ts'
 import { isMark } from '../../src/stores/store.ts'
 import type { Excuse, Rule, Violation } from './model.ts'
 import type { Scenario } from './scenario.ts'
@@ -138,7 +140,7 @@ function traceOf({ history, scenario, names }: World): string[] {
   }
   const show = (value: unknown): string => {
     if (typeof value !== 'object' || value === null) return String(value)
-    const found = value as Parameters<typeof isMark>[0]
+    const found = value as SessionData | Mark | null
     if (found === null) return 'null'
     if (isMark(found))
       return `mark: ${found.reason}${found.successor === null ? '' : `, to ${id(found.successor)}${found.sameUser ? ', same user' : ''}`}`

@@ -1,0 +1,80 @@
+import type { ChildProcessByStdio } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import type { Readable, Writable } from 'node:stream'
+
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+
+import type { RedisServer } from '../support/redis-server.ts'
+import { startRedis } from '../support/redis-server.ts'
+import { connect } from './client.ts'
+
+let redis: RedisServer
+
+beforeAll(async () => {
+  redis = await startRedis()
+})
+afterAll(() => redis.stop())
+
+/** A server process. */
+interface Server {
+  readonly port: number
+  readonly child: ChildProcessByStdio<Writable, Readable, null>
+}
+
+async function start(): Promise<Server> {
+  const child = spawn(
+    process.execPath,
+    ['--unhandled-rejections=strict', join(import.meta.dirname, 'server.ts'), redis.url],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  )
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const [port] = (await once(child.stdout, 'data')) as [Buffer]
+  return { port: Number(String(port)), child }
+}
+
+/** Asks for a page; the cookie that the browser has then. */
+async function page({ port }: Server, path: string, cookie = ''): Promise<string> {
+  const response = await fetch(`http://localhost:${port}${path}`, { headers: { cookie } })
+  expect(response.status).toBe(200)
+  return response.headers.getSetCookie()[0]?.split(';', 1)[0] ?? cookie
+}
+
+test('a sign-out on one server closes all hundred sockets of that session on the other within a second, and no more', async () => {
+  const [first, second] = [await start(), await start()]
+  const [vera, other] = [await page(first, '/sign-in'), await page(first, '/sign-in')]
+  const clients = await Promise.all(Array.from({ length: 100 }, () => connect(second.port, vera)))
+  const stays = await connect(second.port, other)
+  const signedOut = performance.now()
+  await page(first, '/sign-out', vera)
+  const closed = await Promise.all(clients.map((client) => client.closed))
+  expect(performance.now() - signedOut).toBeLessThan(1000)
+  expect(new Set(closed.map(({ code, reason }) => `${code} ${reason}`))).toEqual(new Set(['4401 destroyed']))
+  expect(stays.socket.readyState).toBe(1)
+})
+
+test('writes by sockets and pages of two servers all count, and the others are told', async () => {
+  const [first, second] = [await start(), await start()]
+  const cookie = await page(first, '/sign-in')
+  const [a, b] = [await connect(first.port, cookie), await connect(second.port, cookie)]
+  for (let i = 0; i < 10; i++) {
+    a.socket.send('')
+    b.socket.send('')
+    await page(i % 2 === 0 ? first : second, '/count', cookie)
+  }
+  for (const client of [a, b]) {
+    let told = ''
+    while (told !== '30') told = await client.next()
+  }
+})
+
+test('a server that had sockets ends by itself once it is closed', async () => {
+  const server = await start()
+  const cookie = await page(server, '/sign-in')
+  const { closed } = await connect(server.port, cookie)
+  const ended = once(server.child, 'exit')
+  server.child.stdin.write('close\n')
+  expect((await closed).code).toBe(1006)
+  expect(await ended).toEqual([0, null])
+})
