@@ -4,6 +4,8 @@ import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import type { Hearer, RedisSubscriber } from './_redis-subscriber.ts'
 import { connectNodeRedis, subscriberBeside } from './_redis-subscriber.ts'
+import type { Invalidated } from './_redis-tracking.ts'
+import { track, TRACKING } from './_redis-tracking.ts'
 
 /**
  * A client of Redis or Valkey, known by its shape: ioredis or iovalkey (single, Sentinel, Cluster), or
@@ -69,10 +71,15 @@ export interface RedisConnection {
   close(): Promise<void>
 }
 
-/** The connection behind a client that somebody else opened, and will close. */
-export function connectionOf(client: RedisClient): RedisConnection {
+/**
+ * The connection behind a client that somebody else opened, and will close.
+ * @param invalidated is told of what was read by it and has changed. Default: nobody is
+ * @throws SessionError `ERR_SESSION_OPTION` when the client is of no known kind, or cannot tell that
+ */
+export function connectionOf(client: RedisClient, invalidated?: Invalidated): RedisConnection {
   const { isCluster, options } = client as { isCluster?: boolean; options?: { keyPrefix?: string | Buffer } }
   const command = commandOf(client)
+  if (invalidated !== undefined) track(client, invalidated)
   let losses = 0
   const lose = (): void => void losses++
   // ioredis's single client, and one node of its Cluster. node-redis sends nothing twice but by Sentinel, which tells nobody: docs/concurrency.md.
@@ -153,8 +160,9 @@ const READY = { typeMapping: {}, timeout: 0 }
 /**
  * A connection of the store's own: opened with node-redis at the first command, by one attempt that all commands
  * share; when it fails they fail, and the next command tries again. Once open, it reconnects by itself until closed.
+ * @param invalidated is told of what was read by it and has changed. Default: nobody is
  */
-export function connectionTo(url: string, clock: Clock): RedisConnection {
+export function connectionTo(url: string, clock: Clock, invalidated?: Invalidated): RedisConnection {
   // Checked here, since the error of `new URL` would carry the url, and so the password.
   if (!URL.canParse(url) || !PROTOCOLS.includes(new URL(url).protocol))
     throw new SessionError(
@@ -171,7 +179,7 @@ export function connectionTo(url: string, clock: Clock): RedisConnection {
 
   const connect = async (): Promise<void> => {
     try {
-      const next = await openClient(url, clock)
+      const next = await openClient(url, clock, invalidated)
       if (open !== undefined && !isSilent()) return next.drop()
       // Whoever waits at the old one would wait in vain: the server has answered on the new one.
       open?.drop()
@@ -219,7 +227,11 @@ interface OwnConnection extends Pick<RedisConnection, 'command' | 'pair' | 'clos
 }
 
 /** @param isWanted whether a connection that was lost, or not to be had, is tried again */
-async function createClient(url: string, isWanted: () => boolean): Promise<ReturnType<CreateClient>> {
+async function createClient(
+  url: string,
+  isWanted: () => boolean,
+  options: object = {},
+): Promise<ReturnType<CreateClient>> {
   const { createClient } = await import('redis').catch((cause: unknown) => {
     throw new SessionError(
       'ERR_SESSION_NO_DRIVER',
@@ -228,6 +240,7 @@ async function createClient(url: string, isWanted: () => boolean): Promise<Retur
     )
   })
   return createClient({
+    ...options,
     url,
     // While the connection is lost a command fails at once, rather than being carried out when nobody waits for it.
     disableOfflineQueue: true,
@@ -238,9 +251,10 @@ async function createClient(url: string, isWanted: () => boolean): Promise<Retur
 
 type CreateClient = (typeof import('redis'))['createClient']
 
-async function openClient(url: string, clock: Clock): Promise<OwnConnection> {
+async function openClient(url: string, clock: Clock, invalidated?: Invalidated): Promise<OwnConnection> {
   let connected = false
-  const client = await createClient(url, () => connected)
+  const client = await createClient(url, () => connected, invalidated && TRACKING)
+  if (invalidated !== undefined) track(client, invalidated)
   // Without a listener, a lost connection would end the process.
   client.on('error', (error: unknown) => publish({ kind: 'store-failure', operation: 'connect', error }))
   const drop = (): void => client.destroy()

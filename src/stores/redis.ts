@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 
 import { SessionError } from '../errors.ts'
+import { answer } from './_answer.ts'
 import { OptionsReader } from './_options.ts'
 import { readMark, readPayload, writeMark, writePayload } from './_payload.ts'
 import type { RedisClient, RedisConnection } from './_redis-client.ts'
@@ -8,6 +9,8 @@ import { connectionOf, connectionTo } from './_redis-client.ts'
 import type { Durability, RedisDurability } from './_redis-durability.ts'
 import { durabilityOf } from './_redis-durability.ts'
 import { RedisGreeting } from './_redis-greeting.ts'
+import type { NearCache, RedisNearCache } from './_redis-near-cache.ts'
+import { nearCacheOf } from './_redis-near-cache.ts'
 import { RedisNotices } from './_redis-notices.ts'
 import { ServerClock } from './_server-clock.ts'
 import type { NoticeListener, Notices } from './notices.ts'
@@ -19,6 +22,7 @@ import type { UserIndex } from './user-index.ts'
 
 export type { RedisClient } from './_redis-client.ts'
 export type { RedisDurability } from './_redis-durability.ts'
+export type { RedisNearCache } from './_redis-near-cache.ts'
 
 /** Options of {@link RedisSessionStore}: a `client` or a `url`, one of them. */
 export type RedisSessionStoreOptions = RedisSettings & (WithClient | WithUrl)
@@ -30,6 +34,12 @@ interface RedisSettings extends SessionStoreOptions {
   defaultTtl?: number
   /** Has replicas confirm each write before it counts. Default: none is asked, and a failover may undo what was acknowledged. */
   durability?: RedisDurability
+  /**
+   * Answers reads of sessions that were read before from this process's own memory, until Redis tells that they changed: no round trip. With a `url`, or
+   * with a `client` made by `createClient({ RESP: 3, emitInvalidate: true })` of node-redis; `true` for the defaults. What this process ends is dead here
+   * at once, what another ends as soon as the message arrives, or after `maxStale` where none does. No write is lost by it. Default false
+   */
+  nearCache?: boolean | RedisNearCache
 }
 
 interface WithClient {
@@ -68,6 +78,7 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
   readonly #prefix: string
   readonly #defaultTtl: number
   readonly #durability: Durability | null
+  readonly #near: NearCache | null
 
   /**
    * Makes the store; a `url` is connected to at the first operation.
@@ -84,12 +95,19 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
         { rule: 'redis-url-or-client' },
       )
     if (typeof prefix !== 'string') throw reader.refusal('prefix', 'must be a string')
-    this.#connection = url === null ? connectionOf(client!) : connectionTo(url, this.clock)
+    const { durability, nearCache = false } = options
+    const near =
+      nearCache === false
+        ? null
+        : nearCacheOf(nearCache, prefix, () => this.#send(prefix, ['CLIENT', 'TRACKINGINFO']), this.clock)
+    const invalidated = near === null ? undefined : (key: string | null) => near.invalidated(key)
+    this.#near = near
+    this.#connection =
+      url === null ? connectionOf(client!, invalidated) : connectionTo(url, this.clock, invalidated)
     this.#greeting = new RedisGreeting(this.#connection, prefix, this.clock)
     this.#notices = new RedisNotices(this.#connection)
     this.#prefix = prefix
     this.#defaultTtl = reader.seconds('defaultTtl', DEFAULT_TTL)
-    const { durability } = options
     this.#durability =
       durability === undefined
         ? null
@@ -118,15 +136,10 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     return isOne(await this.#send(key, ['HEXISTS', key, 'v']))
   }
 
-  override async load(id: string): Promise<SessionData | Mark | null> {
-    const key = this.#prefix + id
-    const found = readFields(id, await this.#send(key, ['HMGET', key, 'v', 't', 'd', 'm']))
-    const durability = this.#durability
-    if (durability === null || found === null || !(isMark(found) || durability.isInDoubt(key))) return found
-    // Somebody may be told, by what was read, that a write was made, or a session ended.
-    if (!(await this.#run(CONFIRM, id, []))) return null
-    durability.resolve(key)
-    return found
+  override load(id: string): Promise<SessionData | Mark | null> {
+    if (this.#near === null || this.#durability?.isInDoubt(this.#prefix + id)) return this.#load(id)
+    const record = this.#near.get(id)
+    return record === null ? this.#load(id) : answer(() => record)
   }
 
   override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
@@ -173,7 +186,12 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
   }
 
   watch(id: string, listener: NoticeListener): Promise<() => void> {
-    return this.#notices.watch(this.#prefix + id, listener)
+    // Heard by another connection than invalidations are: whoever looks again at once must not find what was.
+    const forgetful: NoticeListener = (version) => {
+      this.#near?.drop(id)
+      listener(version)
+    }
+    return this.#notices.watch(this.#prefix + id, this.#near === null ? listener : forgetful)
   }
 
   /** Closes the connections that it opened; a client that was handed in stays open. */
@@ -189,7 +207,33 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     return `${this.#prefix}user:${userId}`
   }
 
-  async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
+  async #load(id: string): Promise<SessionData | Mark | null> {
+    const key = this.#prefix + id
+    const found = await this.#read(id, key)
+    const durability = this.#durability
+    if (durability === null || found === null || !(isMark(found) || durability.isInDoubt(key))) return found
+    // Somebody may be told, by what was read, that a write was made, or a session ended.
+    if (!(await this.#run(CONFIRM, id, []))) return null
+    durability.resolve(key)
+    return found
+  }
+
+  async #read(id: string, key: string): Promise<SessionData | Mark | null> {
+    const read = ['HMGET', key, 'v', 't', 'd', 'm']
+    if (this.#near === null) return readFields(id, await this.#send(key, read))
+    return this.#near.read(id, async () => {
+      const [fields, left] = await this.#ask(() => this.#connection.pair(key, read, ['PTTL', key]))
+      // -1 is for no end; -2 for no key, of which nothing is kept.
+      return [readFields(id, fields), Number(left) === -1 ? Infinity : Number(left)]
+    })
+  }
+
+  #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
+    const write = (): Promise<boolean> => this.#write(script, id, args)
+    return this.#near === null ? write() : this.#near.write(id, write)
+  }
+
+  async #write(script: Script, id: string, args: readonly string[]): Promise<boolean> {
     const writes = this.#durability?.connection ?? this.#connection
     const { losses } = writes
     const reply = Number(await this.#eval(script, [this.#prefix + id], args, this.#durability))
@@ -216,18 +260,24 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     }
   }
 
-  async #send(key: string, args: string[], durability: Durability | null = null): Promise<unknown> {
+  #send(key: string, args: string[], durability: Durability | null = null): Promise<unknown> {
+    return this.#ask(() =>
+      durability === null ? this.#connection.command(key, args) : durability.write(key, args),
+    )
+  }
+
+  async #ask<R>(step: () => Promise<R>): Promise<R> {
     const greeting = this.#greeting.exchange()
     if (greeting !== null) await greeting
     try {
-      return await (durability === null ? this.#connection.command(key, args) : durability.write(key, args))
+      return await step()
     } catch (error) {
       throw explain(error)
     }
   }
 }
 
-const OPTIONS = ['client', 'url', 'prefix', 'defaultTtl', 'durability', 'clock']
+const OPTIONS = ['client', 'url', 'prefix', 'defaultTtl', 'durability', 'nearCache', 'clock']
 
 /** A Lua script: Redis runs it as one step, and knows it by the hash of its text. */
 interface Script {
