@@ -22,7 +22,7 @@ export function track(client: RedisClient, invalidated: Invalidated): void {
       { rule: 'redis-near-cache-client' },
     )
   const all = (): void => invalidated(null)
-  on.call(client, 'invalidate', (key) => invalidated(key === null ? null : String(key)))
+  on.call(client, 'invalidate', (key) => invalidated(key?.toString() ?? null))
   for (const event of ['error', 'terminated', 'end', 'ready']) on.call(client, event, all)
 }
 
@@ -35,5 +35,5 @@ export function isTracking(reply: unknown): boolean {
 
 interface Tracked {
   readonly options: { readonly emitInvalidate?: boolean }
-  on(event: string, listener: (key: unknown) => void): unknown
+  on(event: string, listener: (key: string | Buffer | null) => void): unknown
 }
