@@ -55,6 +55,8 @@ function storeIn(place: Place) {
   switch (place.store) {
     case 'redis':
       return { store: new RedisSessionStore({ url: place.redisUrl }) }
+    case 'near':
+      return { store: new RedisSessionStore({ url: place.redisUrl, nearCache: true }) }
     case 'ioredis':
       return { store: new RedisSessionStore({ client: ioredis(place) }) }
     case 'sqlite':
