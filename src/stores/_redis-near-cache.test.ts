@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import fc from 'fast-check'
-import { beforeEach, expect, it } from 'vitest'
+import { beforeEach, expect, it, vi } from 'vitest'
 
 import { ManualClock } from '../testing/clock.ts'
 import type { NearCache, RedisNearCache } from './_redis-near-cache.ts'
@@ -99,6 +99,7 @@ it.each([
   ['leaves some reads out', { flags: ['on', 'optin'] }],
   ['is of RESP2', ['flags', ['on']]],
 ])('serves nothing where tracking %s', async (_what, reply) => {
+  vi.spyOn(console, 'warn').mockImplementationOnce(() => {})
   answer = async () => reply
   const near = await open()
   await keep(near, record('v1'))

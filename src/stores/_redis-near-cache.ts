@@ -128,7 +128,7 @@ export class NearCache {
     if (row !== NONE) this.#remove(row)
   }
 
-  /** @param key of what has changed; null where everything may have, and Redis has to be heard again before anything is served */
+  /** @param key of what has changed; null where everything may have */
   invalidated(key: string | null): void {
     if (key === null) this.#clear()
     else if (key.startsWith(this.#prefix)) this.drop(key.slice(this.#prefix.length))
@@ -138,7 +138,6 @@ export class NearCache {
     this.#reads.clear()
     this.#records.clear()
     this.#totalBytes = 0
-    this.#freshAt = -Infinity
   }
 
   async #refresh(now: number): Promise<void> {

@@ -14,7 +14,7 @@ export const TRACKING = { RESP: 3, emitInvalidate: true } as const
  */
 export function track(client: RedisClient, invalidated: Invalidated): void {
   const { options, on } = client as Partial<Tracked>
-  if (on === undefined || 'nodeClient' in client || options?.emitInvalidate !== true)
+  if (on === undefined || options?.emitInvalidate !== true)
     throw new SessionError(
       'ERR_SESSION_OPTION',
       'The nearCache needs invalidations by RESP3, of a single server: hand the store a url, or a client that was made by ' +

@@ -157,14 +157,31 @@ it('what another process touches is seen to be alive', async () => {
   )
 })
 
-it('what this process ends is dead at once: before the command is answered it is not served, after it is a mark', async () => {
+it('what this process ends is dead at once, before the command is answered', async () => {
   const store = await holding()
+  // Tells the server the script.
+  await store.end('another', mark)
   const ending = store.end(id, mark)
-  expect(await Promise.all([commandsOf(() => store.load(id)), ending])).toEqual([
-    expect.arrayContaining(['HMGET']),
-    true,
-  ])
   expect(await store.load(id)).toEqual(mark)
+  expect(await ending).toBe(true)
+})
+
+it('what has run out in Redis is not served, whether or not it has told', async () => {
+  const clock = new ManualClock()
+  const client = await connected(trackedClient())
+  const store = new RedisSessionStore({ client, clock, nearCache: { maxStale: 30 } })
+  await store.create(id, record('v1'), 10)
+  await holds(store)
+  await clock.advance(9000)
+  expect(await commandsOf(() => store.load(id))).not.toContain('HMGET')
+  await clock.advance(1000)
+  expect(await commandsOf(() => store.load(id))).toContain('HMGET')
+})
+
+it('what has no end in Redis is kept, too', async () => {
+  const store = await holding({ clock: new ManualClock() })
+  await raw.persist(`holdfast:session:${id}`)
+  await holds(store)
 })
 
 it('two managers revoke and read one user between them', async () => {
@@ -296,6 +313,34 @@ it('with durability, what is in doubt is not answered from here', async () => {
   const refused = expect.objectContaining({ code: 'ERR_SESSION_NOT_REPLICATED' })
   await expect(reader.touch(id, 60)).rejects.toEqual(refused)
   for (let i = 0; i < 3; i++) await expect(reader.load(id)).rejects.toEqual(refused)
+})
+
+it('nor at the very moment when it has been read, and is not confirmed yet', async () => {
+  const client = await connected(trackedClient())
+  const store = new RedisSessionStore({ client, nearCache: true, durability: { replicas: 1, timeout: 0.01 } })
+  await expect(store.create(id, record('v1'), 60)).rejects.toThrow()
+  const { multi } = client
+  for (let turns = 0; turns < 12; turns++) {
+    // From now on it serves what it has.
+    for (let i = 0; i < 2; i++) await store.load('another')
+    // Another read comes so many turns of the microtask queue after the first one has its reply.
+    let second: Promise<unknown>
+    vi.spyOn(client, 'multi').mockImplementationOnce(() => {
+      const pipeline = multi.call(client)
+      const { execAsPipeline } = pipeline
+      pipeline.execAsPipeline = async () => {
+        const replies = await execAsPipeline.call(pipeline)
+        second = (async () => {
+          for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+          return store.load(id)
+        })()
+        return replies as never
+      }
+      return pipeline
+    })
+    await expect(store.load(id)).rejects.toThrow()
+    await expect(second!).rejects.toThrow()
+  }
 })
 
 it.each<[string, () => object]>([
