@@ -19,23 +19,27 @@ import type { Spread } from './report/stats.ts'
 import { spreadOf } from './report/stats.ts'
 
 const STORES = ['memory', 'near', 'redis'] as const
-const [rounds = 15, requests = 2000, sessions = 1000] = process.argv.slice(2).map(Number)
+const STARTS = 5
+const [rounds = 8, requests = 3000, sessions = 1000] = process.argv.slice(2).map(Number)
 
 keepToCore(process.pid, LOADING_CORE)
 const redis = await startRedis()
 keepToCore(redis.pid, LOADING_CORE)
-const subjects: Subject[] = []
-for (const store of STORES) {
-  const order = { setup: 'holdfast/node', store, bytes: 1024, redisUrl: redis.url }
-  subjects.push(await Subject.start({ ...order, sessions, connections: 32 }))
-}
 const measured: Round[][] = STORES.map(() => [])
-for (let round = 0; round < rounds; round++)
-  for (const [i, subject] of subjects.entries())
-    measured[i]!.push(...(await subject.rounds('read', 1, requests)))
-for (const subject of subjects) await subject.stop()
+// The same program is faster or slower by a few hundredths each time it is started.
+for (let start = 0; start < STARTS; start++) {
+  const subjects: Subject[] = []
+  for (const store of STORES) {
+    const order = { setup: 'holdfast/node', store, bytes: 1024, redisUrl: redis.url }
+    subjects.push(await Subject.start({ ...order, sessions, connections: 32 }))
+  }
+  for (let round = 0; round < rounds; round++)
+    for (const [i, subject] of subjects.entries())
+      measured[i]!.push(...(await subject.rounds('read', 1, requests)))
+  for (const subject of subjects) await subject.stop()
+}
 
-console.log(`${rounds} rounds of ${requests} reads, ${sessions} sessions of 1 KB`)
+console.log(`${STARTS} starts, ${rounds} rounds of ${requests} reads, ${sessions} sessions of 1 KB`)
 for (const [i, store] of STORES.entries()) {
   /** A figure of each round, and what it is of the memory store's in the same round. */
   const of = (figure: (round: Round) => number): string =>
