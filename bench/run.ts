@@ -1,6 +1,6 @@
 /**
  * Measures what sessions cost: Holdfast, the other libraries, and the floor. `npm run bench` runs all of it, writes `bench/results/`
- * and the tables of `docs/benchmarks.md`; `npm run bench -- --short` only sees that it works, in about a minute.
+ * and the tables of `docs/benchmarks.md`, that of the aims among them; `npm run bench -- --short` only sees that it works, in about a minute.
  *
  *     npm run bench -- [http] [micro] [memory] [start] [growth]     parts; default: all
  *       --setup holdfast/node,express-session   --store memory,redis   --case read,write   --size 1024   (a selection writes to --out only)

@@ -7,8 +7,10 @@ import { csrf } from 'hono/csrf'
 import { secureHeaders } from 'hono/secure-headers'
 
 import { DecisionLog } from './decision-log.ts'
+import { addDevices } from './devices.ts'
 import { addExperiments } from './experiments.ts'
 import { goodOf } from './goods.ts'
+import { addLive } from './live.ts'
 import { homePage, quietPage } from './pages.ts'
 import type { AppSession } from './session.ts'
 
@@ -32,23 +34,23 @@ export function createApp(sessions: Sessions<AppSession>, store: SessionStore, s
 
   app.use(sessionMiddleware(sessions))
 
-  const home = (c: AppContext): Response | Promise<Response> => {
+  const home = (c: AppContext, notice?: string): Response | Promise<Response> => {
     const { session } = c.var
     const ended = c.req.query('ended') ?? ''
     const entries = [...log.of(session.id), ...log.of(ended)]
     const isDurable = !(store instanceof MemorySessionStore)
     return c.html(
-      homePage({ session, storeName, isDurable, entries, hasSignedOut: log.of(ended).length > 0 }),
+      homePage({ session, notice, storeName, isDurable, entries, hasSignedOut: log.of(ended).length > 0 }),
     )
   }
 
   app.get('/', (c) => {
     c.var.session.update('visits', (visits = 0) => visits + 1)
-    return home(c)
+    return home(c, c.var.session.get('notice'))
   })
 
-  // The page as it stands, counting no visit: what client.js puts in place after an experiment.
-  app.get('/now', home)
+  // The page as it stands, counting no visit and taking no message from the page that it is for: what client.js puts in place.
+  app.get('/now', (c) => home(c))
 
   app.get('/quiet', (c) => c.html(quietPage(c.var.session)))
 
@@ -105,6 +107,8 @@ export function createApp(sessions: Sessions<AppSession>, store: SessionStore, s
     return c.redirect('/#note', 303)
   })
 
+  addDevices(app, sessions)
+  addLive(app, sessions, store)
   addExperiments(app, store)
   return app
 }

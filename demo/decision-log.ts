@@ -29,6 +29,8 @@ export class DecisionLog {
     // A decision is told while the context of its request is the current one.
     const current = Context.current()?.request as Request | undefined
     const request = current === undefined ? '' : `${current.method} ${new URL(current.url).pathname}`
+    // That a page listens is no news.
+    if (request === 'GET /live') return
     this.#keep(decision.id, [{ ...decision, request, at: new Date() }, ...this.of(decision.id)])
   }
 

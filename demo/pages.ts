@@ -10,6 +10,8 @@ import type { AppSession } from './session.ts'
 
 export interface HomeView {
   session: Session<AppSession>
+  /** A message for this page, once. */
+  notice: string | undefined
   storeName: string
   /** Whether sessions outlive the server. */
   isDurable: boolean
@@ -19,10 +21,11 @@ export interface HomeView {
 }
 
 /** Everything on one page. */
-export function homePage({ session, storeName, isDurable, entries, hasSignedOut }: HomeView): Html {
+export function homePage(view: HomeView): Html {
+  const { session, storeName, isDurable, entries, hasSignedOut } = view
   const notice = hasSignedOut
     ? 'Signed out. That session is over for good, and what it held is gone; this visit began a new one.'
-    : session.get('notice')
+    : view.notice
   const body = html`
     ${notice && html`<p class="notice" role="status"><span>${notice}</span></p>`}
     <div class="hero wrap">

@@ -12,7 +12,8 @@ import { ago, clockTime, until } from './times.ts'
 export function account({ userId }: Session<AppSession>): Html {
   if (userId === null) return html`<p class="account" id="account" data-part>Not signed in</p>`
   return html`<form class="account" id="account" data-part method="post" action="/sign-out">
-    <span>Signed in as <b>${userId}</b></span> <button class="quiet">Sign out</button>
+    <span>Signed in as <b>${userId}</b></span> <a href="/devices">Your devices</a>
+    <button class="quiet">Sign out</button>
   </form>`
 }
 
@@ -94,7 +95,7 @@ export function signIn(session: Session<AppSession>): Html {
               <button>Sign in</button>
             </form>`
           : html`<form method="post" action="/sign-out" class="line">
-              <p>You are <b>${session.userId}</b>.</p>
+              <p>You are <b>${session.userId}</b>, on <a href="/devices">these devices</a>.</p>
               <button>Sign out</button>
             </form>`
       }

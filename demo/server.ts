@@ -15,7 +15,7 @@ import { openStore } from './store.ts'
 const { HOST = '127.0.0.1', PORT = '3000' } = process.env
 
 const { store, name } = openStore(process.env)
-const sessions = createSessions<AppSession>({ store })
+const sessions = createSessions<AppSession>({ store, noteDevice: 'user-agent' })
 const app = createApp(sessions, store, name)
 
 // A store that fails is answered with 503; why it does is for the operator to read.

@@ -32,6 +32,10 @@ export type SessionErrorCode =
   | 'ERR_SESSION_NOT_REPLICATED'
   /** A stored record cannot be read. Stores throw it; the core turns it into a session not found, and an event. */
   | 'ERR_SESSION_RECORD'
+  /** The user has as many sessions as `maxSessionsPerUser` allows; nobody was signed in. Thrown at the sign-in's commit. */
+  | 'ERR_SESSION_LIMIT_REACHED'
+  /** The store cannot find the sessions of a user. The message names those that can. */
+  | 'ERR_SESSION_NO_USER_INDEX'
   /** No session middleware ran before `getSession`. */
   | 'ERR_SESSION_NO_MIDDLEWARE'
   /** A driver that the options ask for is not installed. The message names the package. */
@@ -71,8 +75,8 @@ export class SessionError extends Error {
   override readonly name = 'SessionError'
   /** What went wrong; stable. */
   readonly code: SessionErrorCode
-  /** The HTTP status an unhandled error of this kind deserves: 503 when the store is at fault, 401 when the session has ended, else 500. */
-  readonly status: 401 | 500 | 503
+  /** The HTTP status an unhandled error of this kind deserves: 503 when the store is at fault, 401 when the session has ended, 409 where other sessions are in the way, else 500. */
+  readonly status: 401 | 409 | 500 | 503
   /** The headers that go with that status: of 503, when to try again. Express, Koa, Fastify and H3 put them on their answer by themselves. */
   readonly headers?: Readonly<Record<string, string>>
   readonly rule?: string
@@ -84,7 +88,7 @@ export class SessionError extends Error {
   constructor(code: SessionErrorCode, message: string, details: SessionErrorDetails = {}) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
-    this.status = STORE_AT_FAULT.has(code) ? 503 : code === 'ERR_SESSION_ENDED' ? 401 : 500
+    this.status = STORE_AT_FAULT.has(code) ? 503 : (STATUS[code] ?? 500)
     if (this.status === 503) this.headers = RETRY
     if (details.rule !== undefined) this.rule = details.rule
     if (details.path !== undefined) this.path = details.path
@@ -103,6 +107,12 @@ export function isUnavailable(error: unknown): error is SessionError {
 
 /** In seconds (RFC 9110 10.2.3): most outages of a store are over in moments. */
 export const RETRY: Readonly<Record<string, string>> = Object.freeze({ 'Retry-After': '1' })
+
+/** Where it is neither the store's fault nor the program's. */
+const STATUS: Readonly<Partial<Record<SessionErrorCode, 401 | 409>>> = {
+  ERR_SESSION_ENDED: 401,
+  ERR_SESSION_LIMIT_REACHED: 409,
+}
 
 const STORE_AT_FAULT: ReadonlySet<SessionErrorCode> = new Set([
   'ERR_SESSION_STORE',

@@ -5,7 +5,8 @@ import { channel } from 'node:diagnostics_channel'
  * secrets and session data never do (OWASP ASVS 5.0, 16.2.5 and 16.3.3).
  */
 export type SessionEvent =
-  | { kind: 'created' | 'destroyed' | 'conflict' | 'gone'; id: string }
+  /** `destroyed` by its visitor; `revoked` from outside, or to make room for another of its user. */
+  | { kind: 'created' | 'destroyed' | 'revoked' | 'conflict' | 'gone'; id: string }
   | { kind: 'rotated'; id: string; successor: string; signedIn: boolean }
   | { kind: 'expired'; id: string; reason: 'idle' | 'absolute' | 'deadline' }
   | {

@@ -4,6 +4,7 @@ import type { CookieAttributes, CookieOptions } from './cookie/attributes.ts'
 import { resolveCookie } from './cookie/attributes.ts'
 import type { Secret, TokenCodec } from './cookie/token.ts'
 import { createTokenCodec } from './cookie/token.ts'
+import type { NoteDevice } from './device.ts'
 import { SessionError } from './errors.ts'
 import { publish } from './events.ts'
 import type { OnOutage } from './lookup.ts'
@@ -13,6 +14,7 @@ import type { LimitOptions, Limits } from './session/limits.ts'
 import { resolveLimits } from './session/limits.ts'
 import { MemorySessionStore } from './stores/memory.ts'
 import type { SessionStore } from './stores/store.ts'
+import { hasUserIndex } from './stores/user-index.ts'
 
 /** Options of {@link createSessions}. All have defaults that are safe; times are in seconds. */
 export interface SessionsOptions extends LifetimeOptions, LimitOptions {
@@ -31,8 +33,16 @@ export interface SessionsOptions extends LifetimeOptions, LimitOptions {
    * which `destroy`, `signIn`, `rotate` and `reload` throw. Either way the visitor's cookie stays as it is.
    */
   onOutage?: OnOutage
-  /** Whether a proxy in front sets X-Forwarded-Proto, overwriting what clients send. Default: false. */
+  /**
+   * Whether a proxy in front sets X-Forwarded-Proto, overwriting what clients send, and adds to X-Forwarded-For, of which the last entry is
+   * believed. Default: false.
+   */
   trustProxy?: boolean
+  /**
+   * What to keep of the device that somebody signs in with, to be shown in a list of their sessions (`sessions.forUser`): `'user-agent'`,
+   * `'user-agent-and-ip'`, or a function of the request. At most 128 characters. Default: nothing.
+   */
+  noteDevice?: NoteDevice
   /** Where time comes from. Default: the store's clock, which is Redis's on Redis, and else the machine's. */
   clock?: Clock
 }
@@ -47,6 +57,7 @@ interface ResolvedOptions {
   readonly limits: Limits
   readonly trustProxy: boolean
   readonly onOutage: OnOutage
+  readonly noteDevice: NoteDevice | null
 }
 
 /** @throws SessionError `ERR_SESSION_OPTION` for what is wrong, unknown or contradictory */
@@ -60,11 +71,14 @@ export function resolveOptions(options: SessionsOptions): ResolvedOptions {
         `${name} is not an option of createSessions. There are: ${[...NAMES].join(', ')}.`,
       )
   const { store, clock = store?.clock ?? systemClock, trustProxy = false, onOutage = 'fail' } = options
+  const { noteDevice = null } = options
   if (typeof clock?.now !== 'function' || typeof clock.sleep !== 'function')
     throw wrong('clock', 'clock must have the methods now and sleep.')
   if (typeof trustProxy !== 'boolean') throw wrong('trust-proxy', 'trustProxy must be true or false.')
   if (onOutage !== 'fail' && onOutage !== 'anonymous')
     throw wrong('on-outage', "onOutage must be 'fail' or 'anonymous'.")
+  if (noteDevice !== null && typeof noteDevice !== 'function' && !NOTES.includes(noteDevice))
+    throw wrong('note-device', "noteDevice must be 'user-agent', 'user-agent-and-ip' or a function.")
   // Only null and undefined mean none: a store may well count as false in some other way, by being empty say.
   const missing = store == null ? [] : STORE_METHODS.filter((method) => typeof store[method] !== 'function')
   if (missing.length > 0)
@@ -88,7 +102,13 @@ export function resolveOptions(options: SessionsOptions): ResolvedOptions {
     limits: resolveLimits(options),
     trustProxy,
     onOutage,
+    noteDevice,
   }
+  if (resolved.limits.perUser !== null && !hasUserIndex(resolved.store))
+    throw wrong(
+      'max-sessions-per-user',
+      'maxSessionsPerUser needs a store that can find the sessions of a user: MemorySessionStore, SqliteSessionStore, RedisSessionStore, or one that implements UserIndex.',
+    )
   if (store == null && environment() === 'production') warnOfMemory()
   return resolved
 }
@@ -101,11 +121,15 @@ const NAMES: ReadonlySet<string> = new Set<keyof SessionsOptions>([
   'absoluteTimeout',
   'touchEvery',
   'maxSessionBytes',
+  'maxSessionsPerUser',
   'storeTimeout',
   'onOutage',
   'trustProxy',
+  'noteDevice',
   'clock',
 ])
+
+const NOTES: readonly unknown[] = ['user-agent', 'user-agent-and-ip'] satisfies NoteDevice[]
 
 const STORE_METHODS = ['load', 'create', 'replace', 'end', 'touch'] as const
 

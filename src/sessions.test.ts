@@ -234,7 +234,7 @@ describe('a commit', () => {
       'that signs in',
       (s) => s.signIn('ada'),
       { outcome: 'saved', wrote: 'created', cookie: 'set', why: 'The session is new.' },
-      ['create'],
+      ['create', 'noteUser'],
     ],
     [
       'that is written and emptied',
@@ -327,7 +327,7 @@ describe('a commit', () => {
       'that signs in',
       (s) => s.signIn('ada'),
       { outcome: 'saved', wrote: 'created', cookie: 'set', why: 'The session is new.' },
-      ['load', 'create'],
+      ['load', 'create', 'noteUser'],
     ],
   ])('of an ended session %s', async (...one) => {
     const server = serve()

@@ -8,6 +8,8 @@ import type { CookieSource } from './cookie/connection.ts'
 import { cookieHeaderOf, takesSecureCookies } from './cookie/connection.ts'
 import { readCookie } from './cookie/read.ts'
 import { createTokenSource } from './cookie/token.ts'
+import type { NoteDevice } from './device.ts'
+import { describeDevice } from './device.ts'
 import type { EndReason } from './errors.ts'
 import { SessionError } from './errors.ts'
 import { publish } from './events.ts'
@@ -18,11 +20,12 @@ import { resolveOptions } from './options.ts'
 import { Committer } from './session/commit.ts'
 import type { Follower } from './session/follower.ts'
 import type { Session } from './session/session.ts'
-import { sessionOf, stateOf } from './session/session.ts'
+import { checkUserId, sessionOf, stateOf } from './session/session.ts'
 import type { Identity, Lookup, Standing } from './session/state.ts'
 import { SessionState } from './session/state.ts'
 import type { SessionData } from './stores/session-data.ts'
 import type { SessionStore } from './stores/store.ts'
+import { UserSessions } from './user-sessions.ts'
 
 /**
  * Makes the manager of an application's sessions. `createSessions()` alone works: sessions in memory, under a safe cookie.
@@ -45,17 +48,19 @@ export class Sessions<T extends object = Record<string, unknown>> {
   readonly #committer: Committer
   readonly #trustProxy: boolean
   readonly #onOutage: OnOutage
+  readonly #noteDevice: NoteDevice | null
   #hasWarned = false
   #closing: Promise<void> | null = null
 
   constructor(options: SessionsOptions = {}) {
-    const { store, clock, lifetimes, limits, cookie, codec, trustProxy, onOutage } = resolveOptions(options)
+    const { store, clock, lifetimes, limits, cookie, codec, ...rest } = resolveOptions(options)
     this.cookie = cookie
     this.#form = { cookie, codec, absolute: lifetimes.absolute, now: () => clock.now() }
     this.#store = store
     this.#clock = clock
-    this.#trustProxy = trustProxy
-    this.#onOutage = onOutage
+    this.#trustProxy = rest.trustProxy
+    this.#onOutage = rest.onOutage
+    this.#noteDevice = rest.noteDevice
     this.#committer = new Committer({ store, clock, lifetimes, ...limits, mint: createTokenSource() })
   }
 
@@ -76,6 +81,15 @@ export class Sessions<T extends object = Record<string, unknown>> {
    */
   async commit(session: Session<T>, answer: { status?: number } = {}): Promise<Commit> {
     return this.commitNow(session, answer.status ?? 200)
+  }
+
+  /**
+   * The sessions of a user, on all devices: to list them, and to end one, all others, or all.
+   * @throws SessionError `ERR_SESSION_NO_USER_INDEX` on a store that cannot find them
+   */
+  forUser(userId: string): UserSessions {
+    checkUserId('forUser', userId)
+    return new UserSessions(userId, this.#committer.users, this.#committer.lifetimes)
   }
 
   /**
@@ -194,6 +208,8 @@ export class Sessions<T extends object = Record<string, unknown>> {
     const state = new SessionState(standing, credentials, this.#committer)
     state.lookup = lookup
     if (this.cookie.secure) state.isCookieBlocked = () => !takesSecureCookies(source, this.#trustProxy)
+    const note = this.#noteDevice
+    if (note !== null) state.device = () => describeDevice(source, note, this.#trustProxy)
     return sessionOf(state, this.#clock)
   }
 

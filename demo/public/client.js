@@ -101,8 +101,44 @@ async function post(path, fields = {}) {
 
 /** Puts the parts of the page that show the session in place anew. */
 async function refresh(query = '') {
-  const answer = await fetch(`/now${query}`)
-  const page = new DOMParser().parseFromString(await answer.text(), 'text/html')
-  for (const part of document.querySelectorAll('[data-part]')) part.replaceWith(page.getElementById(part.id))
+  await putAnew(`/now${query}`, () => true)
   document.querySelector('.notice')?.remove()
+}
+
+async function putAnew(path, isWanted) {
+  const answer = await fetch(path)
+  const page = new DOMParser().parseFromString(await answer.text(), 'text/html')
+  for (const part of document.querySelectorAll('[data-part]'))
+    if (isWanted(part)) part.replaceWith(page.getElementById(part.id) ?? '')
+}
+
+/* What other tabs and devices do shows while the page is open. An experiment shows its own requests itself. */
+
+const isDevices = location.pathname === '/devices'
+const isBusy = () => document.querySelector('[aria-busy]') !== null
+
+if (document.querySelector('form#account') !== null && (isDevices || location.pathname === '/')) {
+  const events = new EventSource('/live')
+  let isDue = false
+  events.addEventListener('open', () => (document.documentElement.dataset.live = 'true'))
+  events.addEventListener('changed', async () => {
+    if (isDue || isBusy()) return
+    isDue = true
+    // Of many changes at once, one look; and nobody loses what they are typing.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    isDue = false
+    if (!isBusy())
+      await putAnew(isDevices ? '/devices?live' : '/now', (part) => !part.contains(document.activeElement))
+  })
+  // What this page asks for itself, the page that comes next will show.
+  document.addEventListener('submit', (event) => {
+    if (!event.defaultPrevented) events.close()
+  })
+  events.addEventListener('session-ended', ({ data }) => {
+    events.close()
+    if (isBusy()) return
+    // A new id leaves the visitor signed in, and the browser has the new cookie.
+    if (data === 'rotated') location.reload()
+    else location.assign('/devices')
+  })
 }

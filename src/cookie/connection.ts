@@ -26,6 +26,24 @@ export function cookieHeaderOf(source: CookieSource): string | null | undefined 
   return single(source.headers.cookie)
 }
 
+/** A request's header, by its name in lower case; null where there is none, or only the Cookie header is known. */
+export function headerOf(source: CookieSource, name: string): string | null {
+  if (typeof source !== 'object' || source === null) return null
+  if (isHeaders(source)) return source.get(name)
+  return isHeaders(source.headers) ? source.headers.get(name) : (single(source.headers[name]) ?? null)
+}
+
+/**
+ * The address that a request came from; null where nothing tells.
+ * @param trustProxy whether the last entry of X-Forwarded-For counts, which the proxy in front added; those before it anyone can send
+ */
+export function addressOf(source: CookieSource, trustProxy: boolean): string | null {
+  const forwarded = trustProxy ? headerOf(source, 'x-forwarded-for')?.split(',').at(-1)?.trim() : ''
+  if (forwarded) return forwarded
+  const isNode = typeof source === 'object' && source !== null && 'socket' in source
+  return isNode ? ((source.socket as { remoteAddress?: string }).remoteAddress ?? null) : null
+}
+
 /**
  * Whether a browser would take a `Secure` cookie in the answer to this request: it came over https, or from the same
  * machine, where browsers do not ask for it (W3C Secure Contexts 3.1). Sources that tell nothing of their connection pass.

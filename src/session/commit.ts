@@ -1,6 +1,7 @@
 import type { Awaitable } from '../awaitable.ts'
 import { chain, settle } from '../awaitable.ts'
 import type { Clock } from '../clock.ts'
+import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
@@ -17,6 +18,8 @@ import { composeUnder, rotate } from './rotation.ts'
 import type { Identity, Rotation, SessionState } from './state.ts'
 import { outOfReach } from './state.ts'
 import { Touches } from './touches.ts'
+import { UserLimit } from './user-limit.ts'
+import { Users } from './users.ts'
 
 /** How a save ended. */
 export type SaveOutcome = 'saved' | 'unchanged' | 'gone'
@@ -37,6 +40,8 @@ export class Committer {
   readonly #records: Records
   readonly #groups: GroupCommit
   readonly #touches: Touches
+  readonly #users: Users
+  readonly #limit: UserLimit | null
   readonly #mint: () => Identity
   /** Saves, touches and destroys that are not over. */
   readonly #underWay = new Set<Promise<unknown>>()
@@ -45,6 +50,9 @@ export class Committer {
     this.#records = new Records(options)
     this.#groups = new GroupCommit(this.#records)
     this.#touches = new Touches(options.lifetimes)
+    this.#users = new Users(this.#records)
+    const { perUser } = options
+    this.#limit = perUser === null ? null : new UserLimit(this.#records, this.#users, perUser)
     this.#mint = options.mint
   }
 
@@ -54,6 +62,15 @@ export class Committer {
 
   get lifetimes(): Lifetimes {
     return this.#records.lifetimes
+  }
+
+  /** @throws SessionError `ERR_SESSION_NO_USER_INDEX` where the store cannot find the sessions of a user */
+  get users(): Users {
+    if (this.#records.calls.hasUserIndex) return this.#users
+    throw new SessionError(
+      'ERR_SESSION_NO_USER_INDEX',
+      'This store cannot find the sessions of a user. MemorySessionStore, SqliteSessionStore and RedisSessionStore can, as can any store that implements UserIndex.',
+    )
   }
 
   /** A new session's id and token. */
@@ -87,7 +104,9 @@ export class Committer {
           return carried
         },
         (error) => {
-          if (change !== null) state.contents.restore(change)
+          // Who is refused stays who they were, or the commit would try it once more.
+          if (isRefusal(error)) state.discard()
+          else if (change !== null) state.contents.restore(change)
           // Something may have been written under it, to which no cookie will lead.
           if (state.standing.kind === 'new') state.identity = null
           throw error
@@ -110,9 +129,15 @@ export class Committer {
     if (this.#records.expiryReason(record) !== null || !this.#touches.claim(record, now)) return false
     const { idle, absolute, touchEvery } = this.lifetimes
     const ttl = Math.min(idle + touchEvery, record.createdAt + absolute - now) / 1000
-    const { calls } = this.#records
+    const until = this.#records.until()
     return settle(
-      () => this.#noted(calls.touch(record.id, ttl, record.version, this.#records.until())),
+      () => {
+        const touched = this.#records.calls.touch(record.id, ttl, record.version, until)
+        if (record.userId === null) return this.#noted(touched)
+        // Again, so that it is right where `absoluteTimeout` was raised since, or a failover of the store has lost it.
+        const noted = this.#records.noteUser(record, until)
+        return this.#noted(Promise.all([touched, noted]).then(([isTouched]) => isTouched))
+      },
       (touched) => touched,
       () => {
         this.#touches.release(record)
@@ -134,10 +159,10 @@ export class Committer {
       let byThis = false
       if (standing.kind === 'live') {
         const { id } = standing.record
-        byThis = await this.#groups.alone(id, () => this.#records.end(id, until))
+        byThis = await this.#groups.alone(id, () => this.#records.end(id, 'destroyed', until))
       } else if (standing.kind === 'ended' && standing.mark !== null) {
         const successor = successorUnder(standing.mark)
-        byThis = successor !== null && (await this.#records.end(successor, until))
+        byThis = successor !== null && (await this.#records.end(successor, 'destroyed', until))
       }
       state.goDestroyed(byThis)
     })
@@ -230,9 +255,13 @@ export class Committer {
     await this.#records.calls.ready(until)
     // A session standing by itself may start from a record that was never written.
     const record = composeUnder(this.#records, identity.id, state.contents.record, operations, rotation)
-    await this.#records.create(record, until)
+    const created = await (rotation?.kind === 'sign-in' && this.#limit !== null
+      ? this.#limit.create(record, until)
+      : this.#records.create(record, until))
+    if (created === null) return this.#carryEnded(state, [], null, null)
+    await this.#trim(created)
     publish({ kind: 'created', id: record.id })
-    state.goOn(identity, record, rotation, 'created')
+    state.goOn(identity, created, rotation, 'created')
     return { outcome: 'saved', wrote: 'created' }
   }
 
@@ -261,13 +290,22 @@ export class Committer {
       return this.#carryEnded(state, change?.operations ?? [], rotation, markOf(found))
     const identity = this.#mint()
     const outcome = await this.#groups.alone(base.id, () =>
-      rotate(this.#records, base, identity.id, change, rotation, until),
+      rotate(this.#records, base, identity.id, change, rotation, this.#limit, until),
     )
     if (outcome.kind === 'gone') return this.#carryEnded(state, [], null, outcome.mark)
+    await this.#trim(outcome.record)
     if (outcome.fresh) state.contents.leave()
     state.goOn(identity, outcome.record, rotation, 'rotated')
     return { outcome: 'saved', wrote: 'rotated' }
   }
+
+  async #trim({ userId }: SessionData): Promise<void> {
+    if (userId !== null) await this.#limit?.trim(userId)
+  }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof SessionError && error.code === 'ERR_SESSION_LIMIT_REACHED'
 }
 
 /** How many `storeTimeout`s a commit may take: one for a save before it, one of its own, one to start a new session where the old has ended. */

@@ -61,9 +61,21 @@ export function isTouchDue(record: SessionData, lifetimes: Lifetimes, now: numbe
   return record.expiresAt === null && Math.abs(now - record.touchedAt) >= lifetimes.touchEvery
 }
 
+/**
+ * The `touchedAt` of a rotation's new record while it is pending: it has seen no activity, and its first touch makes it a session. Until then
+ * the store's time to live is all it has.
+ */
+export const PENDING = -1
+
+/** Whether a record is one that a rotation may yet withdraw. */
+export function isPending(record: Glimpse): boolean {
+  return record.touchedAt === PENDING
+}
+
 /** The end that activity, or `setExpiry`, can move. Activity goes unnoted for up to `touchEvery`, which nobody shall lose. */
 function softEndOf(record: Glimpse, lifetimes: Lifetimes): number {
-  return record.expiresAt ?? record.touchedAt + lifetimes.idle + lifetimes.touchEvery
+  if (record.expiresAt !== null) return record.expiresAt
+  return isPending(record) ? Infinity : record.touchedAt + lifetimes.idle + lifetimes.touchEvery
 }
 
 export function isPositive(value: unknown): value is number {

@@ -139,12 +139,12 @@ export class GroupCommit {
 
   /** The next version of a record. */
   #successor(
-    { id, userId, createdAt, touchedAt }: SessionData,
+    { id, userId, device, createdAt, touchedAt }: SessionData,
     written: Draft | Written,
     now: number,
   ): SessionData {
     const times = { createdAt, updatedAt: now, touchedAt: Math.max(now, touchedAt) }
-    return this.#records.compose(written, { id, userId, ...times })
+    return this.#records.compose(written, { id, userId, device, ...times })
   }
 }
 

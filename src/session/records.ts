@@ -8,10 +8,10 @@ import { publish } from '../events.ts'
 import { SessionData, stringifyData } from '../stores/session-data.ts'
 import { hasNotices } from '../stores/notices.ts'
 import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
-import { isMark } from '../stores/store.ts'
+import { isMark, withTouchedAt } from '../stores/store.ts'
 import type { Draft } from './change-log.ts'
 import type { ExpiryReason, Lifetimes } from './expiry.ts'
-import { expiryReason, storeTtl } from './expiry.ts'
+import { expiryReason, PENDING, storeTtl } from './expiry.ts'
 import { Following } from './following.ts'
 import type { Limits } from './limits.ts'
 import { checkSize } from './size.ts'
@@ -103,7 +103,7 @@ export class Records {
   compose(written: Draft | Written, about: About): SessionData {
     const json = 'json' in written ? written.json : stringifyData(written.data)
     checkSize(json, this.limits.maxSessionBytes)
-    const { id, userId, createdAt, updatedAt, touchedAt } = about
+    const { id, userId, device, createdAt, updatedAt, touchedAt } = about
     const { expiresAt } = written
     const flash = [...written.flash]
     const version = this.#newVersion()
@@ -117,37 +117,72 @@ export class Records {
       touchedAt,
       expiresAt,
       flash,
+      device,
     })
   }
 
   /**
-   * Creates a record under a new id that no one else knows of.
+   * Creates a record under a new id that no one else knows of, and notes whose it is.
    * @param ttl seconds. Default: all that is left for it
    */
-  async create(record: SessionData, until: number, ttl: number = this.ttl(record)): Promise<void> {
-    if (await this.#settle(record, until, () => this.calls.create(record.id, record, ttl, until))) return
-    throw new SessionError(
-      'ERR_SESSION_CONFLICT',
-      'The store says that a new, random id is taken. Does its create keep the contract?',
-    )
+  async create(record: SessionData, until: number, ttl: number = this.ttl(record)): Promise<SessionData> {
+    if (!(await this.#settle(record, until, () => this.calls.create(record.id, record, ttl, until))))
+      throw taken()
+    // Not before: whoever found the hint and no record would take the hint away.
+    for (let losses = 0; ; losses++) {
+      try {
+        await this.noteUser(record, until)
+        return record
+      } catch (error) {
+        if (losses === MAX_LOST) throw error
+      }
+    }
+  }
+
+  /** Notes in the store's index, where it has one, whose session a record is, for as long as that can live at all. */
+  async noteUser({ id, userId, createdAt }: SessionData, until: number): Promise<void> {
+    const left = (createdAt + this.lifetimes.absolute - this.clock.now()) / 1000
+    if (userId !== null) await this.calls.noteUser(userId, id, left, until)
   }
 
   /**
-   * Writes `next` over a record that no one else knows of yet; or anew, where that one's time, which was its base's, has run out.
-   * @param ttl seconds, where not less is left for it
+   * Creates a record that may yet be withdrawn: it lives for a few deadlines, until {@link keep} makes it a session.
+   * @returns the record as it is while pending
    */
-  async rewrite(record: SessionData, next: SessionData, ttl: number, until: number): Promise<SessionData> {
-    const time = Math.min(ttl, this.ttl(next))
-    const replace = (): Awaitable<boolean> => this.calls.replace(next.id, next, record.version, time, until)
-    if (!(await this.#settle(next, until, replace))) await this.create(next, until, time)
-    return next
+  createPending(record: SessionData, until: number): Promise<SessionData> {
+    const pending = withTouchedAt(record, PENDING)
+    return this.create(pending, until, this.#pendingTtl(pending))
   }
 
-  /** Gives a record its full time to live. False when it has been ended. */
-  async keep(record: SessionData, until: number): Promise<boolean> {
+  /**
+   * Writes `next` over a pending record; or anew, where that one's time, which was its base's, has run out.
+   * @returns `next` as it is while pending; null when the record has been ended: all sessions of its user were revoked
+   */
+  async rewrite(record: SessionData, next: SessionData, until: number): Promise<SessionData | null> {
+    const pending = withTouchedAt(next, PENDING)
+    const ttl = this.#pendingTtl(pending)
+    const replace = (): Awaitable<boolean> =>
+      this.calls.replace(pending.id, pending, record.version, ttl, until)
+    if (await this.#settle(pending, until, replace)) return pending
+    if ((await this.find(pending.id, until)).kind === 'ended') return null
+    return this.create(pending, until, ttl)
+  }
+
+  /** Takes a pending record back. */
+  async withdraw(id: string, until: number): Promise<void> {
+    try {
+      await this.calls.end(id, WITHDRAWN, undefined, until)
+    } catch {
+      // It runs out by itself.
+    }
+  }
+
+  /** Makes a pending record a session, with its full time to live. Null when it has been ended. */
+  async keep(pending: SessionData, until: number): Promise<SessionData | null> {
+    const record = withTouchedAt(pending, this.clock.now())
     for (let losses = 0; ; losses++) {
       try {
-        return await this.calls.touch(record.id, this.ttl(record), record.version, until)
+        return (await this.calls.touch(record.id, this.ttl(record), record.version, until)) ? record : null
       } catch (error) {
         if (losses === MAX_LOST) throw error
       }
@@ -156,14 +191,16 @@ export class Records {
 
   /**
    * Ends `id` and, along the marks of rotations under the same user, what it has become.
+   * @param reason by its visitor, or from outside
    * @returns whether this call ended it; false when it was over already
    */
-  async end(id: string, until: number): Promise<boolean> {
+  async end(id: string, reason: 'destroyed' | 'revoked', until: number): Promise<boolean> {
+    const mark: Mark = { kind: 'mark', reason, successor: null, sameUser: false }
     let losses = 0
     for (;;) {
       let isRefused = false
       try {
-        if (await this.calls.end(id, DESTROYED, undefined, until)) break
+        if (await this.calls.end(id, mark, undefined, until)) break
         isRefused = true
       } catch (error) {
         if (++losses > MAX_LOST) throw error
@@ -171,7 +208,7 @@ export class Records {
       const found = await this.calls.load(id, until)
       if (found === null) return losses > 0
       if (isMark(found)) {
-        if (losses > 0 && found.reason === 'destroyed') break
+        if (losses > 0 && found.reason === reason) break
         const successor = successorUnder(found)
         if (successor === null) return false
         id = successor
@@ -181,7 +218,7 @@ export class Records {
           'The store would not end the session. Does its end keep the contract?',
         )
     }
-    publish({ kind: 'destroyed', id })
+    publish({ kind: reason, id })
     this.following.ended(id)
     return true
   }
@@ -199,6 +236,11 @@ export class Records {
         'Other processes kept writing this session until storeTimeout had passed. Nothing was saved; try again.',
       )
     return tries > 0 ? this.find(found.record.id, until) : found
+  }
+
+  /** Seconds: some `storeTimeout`s, where not less is left. */
+  #pendingTtl(pending: SessionData): number {
+    return Math.min((5 * this.limits.storeTimeout) / 1000, this.ttl(pending))
   }
 
   /** Writes a record that no one else knows of. @returns false when the write was refused */
@@ -226,8 +268,16 @@ export class Records {
   }
 }
 
+/** A new id was refused, which nobody else can know of. */
+export function taken(): SessionError {
+  return new SessionError(
+    'ERR_SESSION_CONFLICT',
+    'The store says that a new, random id is taken. Does its create keep the contract?',
+  )
+}
+
 /** The parts of a record that no handler writes. */
-export type About = Pick<SessionData, 'id' | 'userId' | 'createdAt' | 'updatedAt' | 'touchedAt'>
+export type About = Pick<SessionData, 'id' | 'userId' | 'device' | 'createdAt' | 'updatedAt' | 'touchedAt'>
 
 /** What a session holds, its data already in JSON. */
 export interface Written {
@@ -259,4 +309,4 @@ const MAX_BACK_OFF = 8
 
 const MISSING: Found = { kind: 'missing' }
 const UNREADABLE: Found = { kind: 'unreadable' }
-const DESTROYED: Mark = { kind: 'mark', reason: 'destroyed', successor: null, sameUser: false }
+const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }

@@ -241,7 +241,7 @@ describe('signing in', () => {
       s.data.cart = ['tea']
       s.signIn('ada')
     })
-    expect([decision.wrote, asked()]).toEqual(['created', ['create']])
+    expect([decision.wrote, asked()]).toEqual(['created', ['create', 'noteUser']])
     expect([session.userId, await dataBehind(sessions, cookie)]).toEqual(['ada', { cart: ['tea'] }])
   })
 

@@ -6,8 +6,9 @@ import { draftOf, isIdempotent, replay, sinceSignIn } from './change-log.ts'
 import type { Change } from './contents.ts'
 import { outcomeUnknown } from './group-commit.ts'
 import type { Records } from './records.ts'
-import { markOf, MAX_LOST } from './records.ts'
+import { markOf, MAX_LOST, taken } from './records.ts'
 import type { Rotation } from './state.ts'
+import type { UserLimit } from './user-limit.ts'
 
 /** What became of a rotation. */
 export type RotationOutcome =
@@ -22,6 +23,7 @@ export type RotationOutcome =
  *
  * @param base the record the change was made on
  * @param id the new id
+ * @param limit may refuse a sign-in
  */
 export async function rotate(
   records: Records,
@@ -29,15 +31,18 @@ export async function rotate(
   id: string,
   change: Change | null,
   rotation: Rotation,
+  limit: UserLimit | null,
   until: number,
 ): Promise<RotationOutcome> {
   const operations = change?.operations ?? []
   const old = base.id
   const sameUser = rotation.kind === 'rotate' || rotation.userId === base.userId
   const mark: Mark = { kind: 'mark', reason: 'rotated', successor: id, sameUser }
-  let record = composeUnder(records, id, base, operations, rotation)
-  const pending = (PENDING_TIMEOUTS * records.limits.storeTimeout) / 1000
-  await records.create(record, until, Math.min(pending, records.ttl(record)))
+  const rewrite = (from: SessionData | null, on: readonly Operation[]): Promise<SessionData | null> => {
+    return records.rewrite(record, composeUnder(records, id, from, on, rotation), until)
+  }
+  let record = await records.createPending(composeUnder(records, id, base, operations, rotation), until)
+  if (rotation.kind === 'sign-in') await limit?.admit(record, base, until)
 
   let fresh = false
   let losses = 0
@@ -58,37 +63,34 @@ export async function rotate(
         if (change?.unconfirmed !== undefined && !isIdempotent(operations))
           throw outcomeUnknown(change.unconfirmed)
         base = found.record
-        record = await records.rewrite(
-          record,
-          composeUnder(records, id, base, operations, rotation),
-          pending,
-          until,
-        )
+        const rewritten = await rewrite(base, operations)
+        if (rewritten === null) {
+          const present = await records.find(old, until)
+          if (present.kind === 'live') throw taken()
+          return { kind: 'gone', mark: markOf(present) }
+        }
+        record = rewritten
       }
     } else if (rotation.kind === 'sign-in') {
       // A sign-in is never refused because its base has ended; but nothing of that base comes along.
-      record = await records.rewrite(
-        record,
-        composeUnder(records, id, null, sinceSignIn(operations), rotation),
-        pending,
-        until,
-      )
+      const rewritten = await rewrite(null, sinceSignIn(operations))
+      if (rewritten === null) return GONE
+      record = rewritten
+      // It takes the place of none any more; and the old one may go on, under yet another id.
+      await limit?.admit(record, null, until)
       fresh = true
       break
     } else {
-      try {
-        await records.calls.end(id, WITHDRAWN, undefined, until)
-      } catch {
-        // It runs out by itself.
-      }
+      await records.withdraw(id, until)
       return { kind: 'gone', mark: markOf(found) }
     }
   }
   records.following.ended(old)
-  // False: somebody destroyed the session by its old id meanwhile, and followed the mark.
-  if (!(await records.keep(record, until))) return { kind: 'gone', mark: null }
+  const kept = await records.keep(record, until)
+  // Somebody destroyed the session by its old id meanwhile, and followed the mark; or revoked all of its user's.
+  if (kept === null) return GONE
   publish({ kind: 'rotated', id: old, successor: id, signedIn: rotation.kind === 'sign-in' })
-  return { kind: 'rotated', record, fresh }
+  return { kind: 'rotated', record: kept, fresh }
 }
 
 /** A record under a new id: what `base` holds, unless it is another user's, with the operations made on it. */
@@ -109,10 +111,8 @@ export function composeUnder(
   replay(operations, draft)
   const createdAt = isBorn ? now : base.createdAt
   const updatedAt = isBorn || operations.length > 0 ? now : base.updatedAt
-  return records.compose(draft, { id, userId, createdAt, updatedAt, touchedAt: now })
+  const device = rotation?.kind === 'sign-in' ? rotation.device : (base?.device ?? null)
+  return records.compose(draft, { id, userId, device, createdAt, updatedAt, touchedAt: now })
 }
 
-/** How many `storeTimeout`s a new record lives while the old one has not ended. */
-const PENDING_TIMEOUTS = 5
-
-const WITHDRAWN: Mark = { kind: 'mark', reason: 'withdrawn', successor: null, sameUser: false }
+const GONE: RotationOutcome = { kind: 'gone', mark: null }

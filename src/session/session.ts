@@ -260,16 +260,17 @@ export class Session<T extends object = Record<string, unknown>> {
    * Signs a user in at commit, under a new token and id, so that nobody who planted or saw the old ones is signed in with them
    * (session fixation; OWASP ASVS 5.0, 7.2.4). An anonymous visitor's data comes along; another user's does not.
    * Signing out is {@link destroy}.
+   *
+   * Where `maxSessionsPerUser` may refuse, `await session.save()` right after it, and catch `ERR_SESSION_LIMIT_REACHED`: the session is then what
+   * it was before the request, its unsaved changes dropped.
    */
   signIn(userId: string): void {
-    // A lone surrogate would not come back from a store.
-    if (typeof userId !== 'string' || userId === '' || !userId.isWellFormed())
-      throw new SessionError('ERR_SESSION_ARGUMENT', 'signIn takes a user id, a string that is not empty.')
+    checkUserId('signIn', userId)
     this.#needCookie('signIn')
     const contents = this.#contents()
     const before = this.userId
     contents.signIn(before !== null && before !== userId)
-    this.#state.rotation = { kind: 'sign-in', userId }
+    this.#state.rotation = { kind: 'sign-in', userId, device: this.#state.device?.() ?? null }
   }
 
   /**
@@ -380,6 +381,13 @@ export class Session<T extends object = Record<string, unknown>> {
   #born(): number {
     return (this.#state.bornAt ??= this.#state.contents.record?.createdAt ?? this.#clock.now())
   }
+}
+
+/** @throws SessionError `ERR_SESSION_ARGUMENT` for what is no user's id */
+export function checkUserId(action: string, userId: string): void {
+  // A lone surrogate would not come back from a store.
+  if (typeof userId !== 'string' || userId === '' || !userId.isWellFormed())
+    throw new SessionError('ERR_SESSION_ARGUMENT', `${action} takes a user id, a string that is not empty.`)
 }
 
 /** The last instant that a Date can hold, in epoch milliseconds. */

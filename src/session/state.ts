@@ -52,7 +52,9 @@ export type Lookup =
   | 'unavailable'
 
 /** A rotation asked for: of the id alone, or to sign a user in. */
-export type Rotation = { readonly kind: 'rotate' } | { readonly kind: 'sign-in'; readonly userId: string }
+export type Rotation =
+  | { readonly kind: 'rotate' }
+  | { readonly kind: 'sign-in'; readonly userId: string; readonly device: string | null }
 
 /** All there is to one session during one request; `Session` is its public face, and {@link Committer} carries it into a store. */
 export class SessionState {
@@ -81,6 +83,8 @@ export class SessionState {
   follower: Follower | null = null
   /** Whether the cookie cannot be set over this connection; null where that cannot be. */
   isCookieBlocked: (() => boolean) | null = null
+  /** What a user is to know this visitor's session by, once signed in; null where nobody asks for it. */
+  device: (() => string | null) | null = null
   /** What the request's cookie came to, for the record. */
   lookup: Lookup = 'none'
   #turn: Promise<unknown> | null = null

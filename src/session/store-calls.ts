@@ -6,6 +6,8 @@ import { publish } from '../events.ts'
 import { answerOf } from '../stores/_answer.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
+import type { UserIndex } from '../stores/user-index.ts'
+import { hasUserIndex } from '../stores/user-index.ts'
 import { Deadlines } from './deadlines.ts'
 
 /**
@@ -18,12 +20,15 @@ import { Deadlines } from './deadlines.ts'
  */
 export class StoreCalls {
   readonly #store: SessionStore
+  /** Null where the store cannot find the sessions of a user. */
+  readonly #users: UserIndex | null
   readonly #clock: Clock
   readonly #deadlines: Deadlines
   #triedAt = -Infinity
 
   constructor(store: SessionStore, clock: Clock) {
     this.#store = store
+    this.#users = hasUserIndex(store) ? store : null
     this.#clock = clock
     this.#deadlines = new Deadlines(clock)
   }
@@ -62,6 +67,27 @@ export class StoreCalls {
 
   peek(ids: readonly string[], until: number): Awaitable<(Glimpse | Mark | null)[]> {
     return this.#call('peek', until, () => this.#store.peek(ids))
+  }
+
+  /** Whether the store can find the sessions of a user. */
+  get hasUserIndex(): boolean {
+    return this.#users !== null
+  }
+
+  /** Notes that a session is a user's, where the store keeps an index of that. */
+  async noteUser(userId: string, id: string, ttl: number, until: number): Promise<void> {
+    const users = this.#users
+    if (users !== null) await this.#call('noteUser', until, () => users.noteUser(userId, id, ttl))
+  }
+
+  /** To be called only where {@link hasUserIndex} says so. */
+  idsOfUser(userId: string, until: number): Awaitable<readonly string[]> {
+    return this.#call('idsOfUser', until, () => this.#users!.idsOfUser(userId))
+  }
+
+  /** To be called only where {@link hasUserIndex} says so. */
+  forgetUser(userId: string, ids: readonly string[], until: number): Awaitable<void> {
+    return this.#call('forgetUser', until, () => this.#users!.forgetUser(userId, ids))
   }
 
   #call<R>(operation: string, until: number, step: () => Promise<R>): Awaitable<R> {

@@ -2,12 +2,13 @@ import { broken, SessionData } from './session-data.ts'
 import type { Mark } from './store.ts'
 
 /**
- * A record as one text, for stores that keep text: a first line `[1, createdAt, updatedAt, expiresAt, userId, flash]`,
- * whose 1 is the format, and below it the data's JSON as it is. A read parses the short line and leaves the data alone.
+ * A record as one text, for stores that keep text: a first line `[1, createdAt, updatedAt, expiresAt, userId, flash]`, with the device at its
+ * end where one was noted, whose 1 is the format, and below it the data's JSON as it is. A read parses the short line and leaves the data alone.
  */
 export function writePayload(record: SessionData): string {
-  const { createdAt, updatedAt, expiresAt, userId, flash } = record
-  const head = JSON.stringify([FORMAT, createdAt, updatedAt, expiresAt, userId, flash])
+  const { createdAt, updatedAt, expiresAt, userId, flash, device } = record
+  const fields = [FORMAT, createdAt, updatedAt, expiresAt, userId, flash]
+  const head = JSON.stringify(device === null ? fields : [...fields, device])
   // As in the data's own text: a raw U+FFFD always means that a driver replaced bytes which were not UTF-8.
   return `${head.includes('\uFFFD') ? head.replaceAll('\uFFFD', '\\ufffd') : head}\n${record.json}`
 }
@@ -23,15 +24,28 @@ export function readPayload(id: string, version: string, touchedAt: number, payl
   if (!isTime(touchedAt)) throw broken('touchedAt is not a time')
   if (payload.includes('\uFFFD')) throw broken('it is not UTF-8')
   const end = payload.indexOf('\n')
-  const [createdAt, updatedAt, expiresAt, userId, flash] = readLine(payload.slice(0, Math.max(end, 0)), 5)
+  const line = readLine(payload.slice(0, Math.max(end, 0)), 5, 6)
+  const [createdAt, updatedAt, expiresAt, userId, flash, device = null] = line
   if (!isTime(createdAt)) throw broken('createdAt is not a time')
   if (!isTime(updatedAt)) throw broken('updatedAt is not a time')
   if (expiresAt !== null && !isTime(expiresAt)) throw broken('expiresAt is neither a time nor null')
   if (userId !== null && typeof userId !== 'string') throw broken('userId is neither a string nor null')
   if (!Array.isArray(flash) || !flash.every(isString)) throw broken('flash is not a list of keys')
+  if (device !== null && typeof device !== 'string') throw broken('device is neither a string nor null')
   const data = payload.slice(end + 1)
   if (!data.startsWith('{') || !data.endsWith('}')) throw broken('its data is not an object')
-  return new SessionData({ id, data, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash })
+  return new SessionData({
+    id,
+    data,
+    version,
+    userId,
+    createdAt,
+    updatedAt,
+    touchedAt,
+    expiresAt,
+    flash,
+    device,
+  })
 }
 
 /** A mark as one text: `[1, reason, successor, sameUser]`. */
@@ -61,8 +75,8 @@ const REASONS: readonly unknown[] = [
   'withdrawn',
 ] satisfies Mark['reason'][]
 
-/** The fields of a line after its format, as many as `count`. */
-function readLine(text: string, count: number): unknown[] {
+/** The fields of a line after its format, from `least` to `most` of them. */
+function readLine(text: string, least: number, most: number = least): unknown[] {
   let line: unknown
   try {
     line = JSON.parse(text)
@@ -73,7 +87,7 @@ function readLine(text: string, count: number): unknown[] {
   if (!Array.isArray(line)) throw broken('it does not begin with a list')
   const [format, ...fields] = line as unknown[]
   if (format !== FORMAT) throw broken('it has another format; is a newer Holdfast writing to this store?')
-  if (fields.length !== count) throw broken('fields are missing, or there are too many')
+  if (fields.length < least || fields.length > most) throw broken('fields are missing, or there are too many')
   return fields
 }
 

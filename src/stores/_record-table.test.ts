@@ -9,7 +9,7 @@ const recordOf = (id: string, version: string): SessionData => new SessionData({
 function write(table: RecordTable, id: string, version: string, endsAt = 100): void {
   const present = table.find(id)
   const row = present === NONE ? table.add(id) : present
-  table.write(row, recordOf(id, version), 1, endsAt)
+  table.write(row, recordOf(id, version), '{}', 1, endsAt)
   table.use(row)
 }
 
@@ -67,12 +67,12 @@ test('gives back each record as it was written, a copy each time', () => {
       flash: ['n'],
     })
   const row = table.add('a')
-  table.write(row, full(), 3, 100)
+  table.write(row, full(), full().json, 3, 100)
   expect(table.read(row)).toEqual(full())
   table.read(row).data['n'] = 2
   ;(table.read(row).flash as string[]).push('m')
   expect(table.read(row)).toEqual(full())
-  table.write(row, recordOf('a', 'v2'), 1, 100)
+  table.write(row, recordOf('a', 'v2'), '{}', 1, 100)
   expect(table.read(row)).toEqual(recordOf('a', 'v2'))
 })
 

@@ -58,14 +58,18 @@ export class RecordTable {
     return row
   }
 
-  /** Writes a record, which shares nothing with the one given but strings. */
-  write(row: number, record: SessionData, touchedAt: number, endsAt: number): void {
+  /**
+   * Writes a record, which shares nothing with the one given but strings.
+   * @param json its data, which may take serialising, and that may fail
+   */
+  write(row: number, record: SessionData, json: string, touchedAt: number, endsAt: number): void {
     const page = this.#pageOf(row)
     const at = row % PAGE
-    page.json[at] = record.json
-    page.bytes[at] = Buffer.byteLength(page.json[at])
+    page.json[at] = json
+    page.bytes[at] = Buffer.byteLength(json)
     page.version[at] = record.version
     page.userId[at] = record.userId
+    page.device[at] = record.device
     page.flash[at] = record.flash.length === 0 ? NO_FLASH : [...record.flash]
     page.createdAt[at] = record.createdAt
     page.updatedAt[at] = record.updatedAt
@@ -89,8 +93,17 @@ export class RecordTable {
       updatedAt: page.updatedAt[at]!,
       touchedAt: page.touchedAt[at]!,
       expiresAt: Number.isNaN(expiresAt) ? null : expiresAt,
+      device: page.device[at]!,
       ...(flash.length > 0 && { flash: [...flash] }),
     })
+  }
+
+  idOf(row: number): string {
+    return this.#pageOf(row).ids[row % PAGE]!
+  }
+
+  userIdOf(row: number): string | null {
+    return this.#pageOf(row).userId[row % PAGE]!
   }
 
   versionOf(row: number): string {
@@ -184,6 +197,7 @@ class Page {
   readonly json: string[] = column('')
   readonly version: string[] = column('')
   readonly userId: (string | null)[] = column<string | null>(null)
+  readonly device: (string | null)[] = column<string | null>(null)
   readonly flash: (readonly string[])[] = column(NO_FLASH)
   readonly createdAt = new Float64Array(PAGE)
   readonly updatedAt = new Float64Array(PAGE)
@@ -198,7 +212,7 @@ class Page {
   /** Lets go of what a row refers to. */
   clear(at: number): void {
     this.ids[at] = this.json[at] = this.version[at] = ''
-    this.userId[at] = null
+    this.userId[at] = this.device[at] = null
     this.flash[at] = NO_FLASH
     this.endsAt[at] = Infinity
   }

@@ -21,6 +21,8 @@ export interface Statements {
   readonly touch: StatementSync
   /** (id, now) */
   readonly delete: StatementSync
+  /** (user id, now) → `id` of each of the user's records */
+  readonly idsOfUser: StatementSync
   /** (now, how many) → `mark` of each row removed */
   readonly sweep: StatementSync
 }
@@ -44,10 +46,13 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
       successor TEXT,              -- of a rotation: the id that came after
       same_user INTEGER,           -- of a rotation: 1 if the user stayed the same
       flash TEXT NOT NULL,         -- keys to drop once read, a JSON list
+      device TEXT,                 -- what its user is to know the session by; null where that was not noted
       data TEXT NOT NULL           -- a JSON object; empty once the session ended
     ) STRICT;
     CREATE INDEX IF NOT EXISTS "${table}_ends_at" ON "${table}" (ends_at);
+    CREATE INDEX IF NOT EXISTS "${table}_user_id" ON "${table}" (user_id) WHERE user_id IS NOT NULL;
   `)
+  addDevice(database, table)
 
   const upsert = `
     INSERT INTO "${table}" (id, ${FIELDS.join(', ')}) VALUES (?${', ?'.repeat(FIELDS.length)})
@@ -78,15 +83,28 @@ export function prepareTable(database: DatabaseSync, table: string): Statements 
     end: statement(`
       UPDATE "${table}" SET
         mark = ?, successor = ?, same_user = ?, ends_at = ?,
-        version = '', user_id = NULL, expires_at = NULL, flash = '[]', data = ''
+        version = '', user_id = NULL, expires_at = NULL, flash = '[]', device = NULL, data = ''
       WHERE ${isExpected}`),
     touch: statement(
       `UPDATE "${table}" SET touched_at = max(touched_at, ?), ends_at = max(ends_at, ?) WHERE ${isExpected}`,
     ),
     delete: statement(`DELETE FROM "${table}" WHERE ${isLive}`),
+    idsOfUser: statement(`SELECT id FROM "${table}" WHERE user_id = ? AND mark IS NULL AND ends_at > ?`),
     sweep: statement(`
       DELETE FROM "${table}" WHERE id IN (SELECT id FROM "${table}" WHERE ends_at <= ? LIMIT ?)
       RETURNING mark`),
+  }
+}
+
+/** Gives a table its column `device` that was made by a Holdfast which had none. */
+function addDevice(database: DatabaseSync, table: string): void {
+  const columns = database.prepare(`SELECT 1 FROM pragma_table_info(?) WHERE name = 'device'`)
+  if (columns.get(table) !== undefined) return
+  try {
+    database.exec(`ALTER TABLE "${table}" ADD COLUMN device TEXT`)
+  } catch (error) {
+    // Another process may have been first.
+    if (columns.get(table) === undefined) throw error
   }
 }
 
@@ -100,14 +118,15 @@ const FIELDS = [
   'expires_at',
   'ends_at',
   'flash',
+  'device',
   'data',
 ]
 
 /** A record as its columns take it. */
 export function fieldsOf(record: SessionData, endsAt: number): SQLInputValue[] {
-  const { version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, json } = record
+  const { version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device, json } = record
   const keys = flash.length === 0 ? '[]' : JSON.stringify(flash)
-  return [version, userId, createdAt, updatedAt, touchedAt, expiresAt, endsAt, keys, json]
+  return [version, userId, createdAt, updatedAt, touchedAt, expiresAt, endsAt, keys, device, json]
 }
 
 /**
@@ -116,10 +135,11 @@ export function fieldsOf(record: SessionData, endsAt: number): SQLInputValue[] {
  * @throws SessionError `ERR_SESSION_RECORD` when a column is not what it must be
  */
 export function readRow(id: string, row: Row): SessionData | Mark {
-  const { mark, version, user_id: userId, data } = row
+  const { mark, version, user_id: userId, device, data } = row
   if (mark !== null) return readMark(row)
   if (typeof version !== 'string') throw broken('version is not text')
   if (userId !== null && typeof userId !== 'string') throw broken('user_id is neither text nor null')
+  if (device !== null && typeof device !== 'string') throw broken('device is neither text nor null')
   if (typeof data !== 'string') throw broken('data is not text')
   return new SessionData({
     id,
@@ -130,6 +150,7 @@ export function readRow(id: string, row: Row): SessionData | Mark {
     updatedAt: readTime(row, 'updated_at'),
     touchedAt: readTime(row, 'touched_at'),
     expiresAt: row['expires_at'] === null ? null : readTime(row, 'expires_at'),
+    device,
     ...(row['flash'] !== '[]' && { flash: readFlash(row['flash']) }),
   })
 }

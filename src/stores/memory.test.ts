@@ -180,6 +180,20 @@ describe('what it holds', () => {
   })
 })
 
+test('a record that JSON cannot hold is refused, and leaves things as they were', async () => {
+  const store = open({ maxTotalBytes: 30 })
+  const bad = new SessionData({ id: 'a', data: { n: 1n } })
+  await expect(store.create('a', bad, 60)).rejects.toThrow(TypeError)
+  expect([store.size, await store.get('a'), await store.exists('a')]).toEqual([0, null, false])
+  const good = new SessionData({ id: 'a', version: 'v1', data: '{"n":"0123456789"}' })
+  await store.create('a', good, 60)
+  await expect(store.replace('a', bad, 'v1', 60)).rejects.toThrow(TypeError)
+  expect(await store.get('a')).toMatchObject({ version: 'v1', json: good.json })
+  // Its bytes still count: a second one of that size is too much.
+  await store.create('b', new SessionData({ id: 'b', data: good.json }), 60)
+  expect([await store.exists('a'), await store.exists('b')]).toEqual([false, true])
+})
+
 describe('its limits', () => {
   const present = async (store: MemorySessionStore, ids: string): Promise<string> => {
     const found = []

@@ -8,6 +8,7 @@ import type { NoticeListener, Notices } from './notices.ts'
 import type { SessionData } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 /** Options of {@link MemorySessionStore}. */
 export interface MemorySessionStoreOptions extends SessionStoreOptions {
@@ -29,11 +30,13 @@ export interface MemorySessionStoreOptions extends SessionStoreOptions {
  * by a warning and an event. Expired ones leave when they are asked for, and at cleanups, which begin with the first
  * write, work in slices of a millisecond or less, and keep no process alive. Notices are told at once, before the operation has answered.
  */
-export class MemorySessionStore extends SessionStore implements Notices {
+export class MemorySessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #records = new RecordTable()
   /** In the order of their ending, as all last equally long. An id has a live record or a mark, never both. */
   readonly #marks = new Map<string, { mark: Mark; endsAt: number }>()
+  /** The ids of the records that have a user, by that. */
+  readonly #idsOfUsers = new Map<string, Set<string>>()
   readonly #watchers = new Watchers()
   readonly #sweeper: Sweeper
   readonly #defaultTtl: number
@@ -126,6 +129,16 @@ export class MemorySessionStore extends SessionStore implements Notices {
     })
   }
 
+  /** Does nothing: the records say whose they are. */
+  async noteUser(): Promise<void> {}
+
+  async idsOfUser(userId: string): Promise<readonly string[]> {
+    return [...(this.#idsOfUsers.get(userId) ?? [])]
+  }
+
+  /** Does nothing: a record that is there is no hint. */
+  async forgetUser(): Promise<void> {}
+
   async watch(id: string, listener: NoticeListener): Promise<() => void> {
     return this.#watchers.add(id, listener)
   }
@@ -140,6 +153,7 @@ export class MemorySessionStore extends SessionStore implements Notices {
   clear(): void {
     this.#records.clear()
     this.#marks.clear()
+    this.#idsOfUsers.clear()
     this.#totalBytes = 0
     this.#watchers.tellAll()
   }
@@ -182,6 +196,8 @@ export class MemorySessionStore extends SessionStore implements Notices {
   }
 
   #put(id: string, record: SessionData, touchedAt: number, ttl: number, row = this.#records.find(id)): void {
+    // First, as it fails where the data is an object that JSON cannot hold.
+    const { json } = record
     this.#sweeper.startAtFirstUse()
     const now = this.clock.now()
     const endsAt = deadlineOf(ttl, now)
@@ -189,17 +205,34 @@ export class MemorySessionStore extends SessionStore implements Notices {
       if (row !== NONE) this.#remove(row)
       return
     }
-    if (row !== NONE) this.#totalBytes -= this.#records.bytesOf(row)
+    if (row !== NONE) this.#takeOut(row)
     const written = row === NONE ? this.#records.add(id) : row
-    this.#records.write(written, record, touchedAt, endsAt)
+    this.#records.write(written, record, json, touchedAt, endsAt)
     this.#records.use(written)
     this.#totalBytes += this.#records.bytesOf(written)
+    if (record.userId !== null) this.#addTo(record.userId, id)
     this.#makeRoom()
   }
 
   #remove(row: number): void {
-    this.#totalBytes -= this.#records.bytesOf(row)
+    this.#takeOut(row)
     this.#records.delete(row)
+  }
+
+  /** Takes what a row holds out of all that is kept beside the rows. */
+  #takeOut(row: number): void {
+    this.#totalBytes -= this.#records.bytesOf(row)
+    const userId = this.#records.userIdOf(row)
+    if (userId === null) return
+    const ids = this.#idsOfUsers.get(userId)!
+    ids.delete(this.#records.idOf(row))
+    if (ids.size === 0) this.#idsOfUsers.delete(userId)
+  }
+
+  #addTo(userId: string, id: string): void {
+    const ids = this.#idsOfUsers.get(userId)
+    if (ids === undefined) this.#idsOfUsers.set(userId, new Set([id]))
+    else ids.add(id)
   }
 
   /** Lets the least recently used sessions go until both limits hold; never the last one, which was just written. */

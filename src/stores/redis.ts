@@ -15,6 +15,7 @@ import type { SessionData } from './session-data.ts'
 import { broken } from './session-data.ts'
 import type { Glimpse, Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, noneIfUnreadable, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 export type { RedisClient } from './_redis-client.ts'
 export type { RedisDurability } from './_redis-durability.ts'
@@ -23,7 +24,7 @@ export type { RedisDurability } from './_redis-durability.ts'
 export type RedisSessionStoreOptions = RedisSettings & (WithClient | WithUrl)
 
 interface RedisSettings extends SessionStoreOptions {
-  /** What every key begins with; the session's id follows. Default `'holdfast:session:'` */
+  /** What every key begins with; the session's id follows, or `user:` and the id of a user. Default `'holdfast:session:'` */
   prefix?: string
   /** How long a record lives that `set` is given no `ttl` for, in seconds. Default 3600 */
   defaultTtl?: number
@@ -59,7 +60,7 @@ interface WithUrl {
  * import { Redis } from 'ioredis'
  * const store = new RedisSessionStore({ client: new Redis() })
  */
-export class RedisSessionStore extends SessionStore implements Notices {
+export class RedisSessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #connection: RedisConnection
   readonly #greeting: RedisGreeting
@@ -144,6 +145,22 @@ export class RedisSessionStore extends SessionStore implements Notices {
     return this.#run(TOUCH, id, [milliseconds(ttl), String(this.clock.now()), ...given(expectedVersion)])
   }
 
+  /** The ids of a user's sessions are a sorted set of their own, each with the time when it need no longer be looked at. */
+  async noteUser(userId: string, id: string, ttl: number): Promise<void> {
+    const now = this.clock.now()
+    await this.#eval(NOTE_USER, [this.#keyOfUser(userId)], [String(now), String(deadlineOf(ttl, now)), id])
+  }
+
+  async idsOfUser(userId: string): Promise<readonly string[]> {
+    const key = this.#keyOfUser(userId)
+    return (await this.#send(key, ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf'])) as string[]
+  }
+
+  async forgetUser(userId: string, ids: readonly string[]): Promise<void> {
+    const key = this.#keyOfUser(userId)
+    if (ids.length > 0) await this.#send(key, ['ZREM', key, ...ids])
+  }
+
   override async peek(ids: readonly string[]): Promise<(Glimpse | Mark | null)[]> {
     const keys = ids.map((id) => this.#prefix + id)
     // The keys of one script must be in one slot of a cluster, and a long script holds up everybody.
@@ -165,6 +182,11 @@ export class RedisSessionStore extends SessionStore implements Notices {
     // A command that waits for the greeting was asked for before.
     await this.#greeting.settle()
     await Promise.all([this.#connection.close(), this.#durability?.connection.close()])
+  }
+
+  /** Under the one prefix, so that whoever may use the sessions' keys may use these. */
+  #keyOfUser(userId: string): string {
+    return `${this.#prefix}user:${userId}`
   }
 
   async #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
@@ -304,6 +326,18 @@ return found`)
 
 /** How many keys one {@link PEEK} reads: about a quarter of a millisecond's work. */
 const PEEK_KEYS = 250
+
+/**
+ * Notes in a user's sorted set, KEYS[1], that the session ARGV[3] may live until ARGV[2], if it was not noted for longer before. What need no
+ * longer be looked at, by the present ARGV[1], leaves; and the set as a whole when its last session does.
+ */
+const NOTE_USER = script(`
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+local noted = redis.call('ZSCORE', KEYS[1], ARGV[3])
+if not noted or tonumber(noted) < tonumber(ARGV[2]) then redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3]) end
+local left = ARGV[2] - ARGV[1]
+if redis.call('PTTL', KEYS[1]) < left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left)) end
+return 1`)
 
 /** Writes again what stands there, which changes nothing, but which replicas are sent, and WAIT waits for. */
 const CONFIRM = script(`

@@ -14,6 +14,7 @@ const full = {
   touchedAt: Date.UTC(2026, 0, 3),
   expiresAt: Date.UTC(2026, 0, 4),
   flash: ['cart'],
+  device: 'Firefox',
 }
 
 const unreadable: unknown = expect.objectContaining({ code: 'ERR_SESSION_RECORD' })
@@ -145,10 +146,13 @@ describe('toJSON and fromJSON', () => {
       touchedAt: '2026-01-03T00:00:00.000Z',
       expiresAt: '2026-01-04T00:00:00.000Z',
       flash: ['cart'],
+      device: 'Firefox',
     })
-    const { id, data, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash } =
+    const { id, data, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device } =
       SessionData.fromJSON(JSON.parse(JSON.stringify(json)))
-    expect({ id, data, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash }).toEqual(full)
+    expect({ id, data, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device }).toEqual(
+      full,
+    )
   })
 
   test('give back a fresh record', () => {
@@ -199,6 +203,7 @@ describe('toJSON and fromJSON', () => {
     ['a word for an expiry', { expiresAt: 'never' }],
     ['a text for flash', { flash: 'cart' }],
     ['a number among the flash keys', { flash: ['cart', 1] }],
+    ['a number for a device', { device: 7 }],
   ])('a record with %s cannot be read', (_, change) => {
     const json: unknown = { ...new SessionData(full).toJSON(), ...change }
     expect(() => SessionData.fromJSON(json)).toThrow(unreadable as Error)

@@ -24,6 +24,8 @@ export interface SessionDataInit {
   expiresAt?: number | null
   /** Keys whose values are dropped once read. Default: none. */
   flash?: readonly string[]
+  /** What a user is to know the session by in a list of theirs. Default: null. */
+  device?: string | null
 }
 
 /** A {@link SessionData} as JSON: times are ISO 8601 in UTC. */
@@ -38,6 +40,7 @@ export interface SessionDataJSON {
   touchedAt: string
   expiresAt: string | null
   flash?: readonly string[]
+  device?: string
 }
 
 /** The record that a store keeps. Times are epoch milliseconds (UTC). */
@@ -55,6 +58,8 @@ export class SessionData {
   readonly expiresAt: number | null
   /** Keys whose values are dropped once read. */
   readonly flash: readonly string[]
+  /** What a user is to know the session by in a list of theirs: noted at sign-in, where `noteDevice` asks for it. */
+  readonly device: string | null
   #json: string
   #data: Data | undefined
 
@@ -67,6 +72,7 @@ export class SessionData {
     this.touchedAt = init.touchedAt ?? this.updatedAt
     this.expiresAt = init.expiresAt ?? null
     this.flash = init.flash ?? NO_FLASH
+    this.device = init.device ?? null
     if (typeof init.data === 'object') {
       this.#json = ''
       this.#data = init.data
@@ -103,6 +109,7 @@ export class SessionData {
       touchedAt: new Date(this.touchedAt).toISOString(),
       expiresAt: this.expiresAt === null ? null : new Date(this.expiresAt).toISOString(),
       ...(this.flash.length > 0 && { flash: this.flash }),
+      ...(this.device !== null && { device: this.device }),
     }
   }
 
@@ -113,19 +120,31 @@ export class SessionData {
    */
   static fromJSON(value: unknown): SessionData {
     if (!isObject(value)) throw broken('it is not an object')
-    const { format = 1, id, data = {}, version, userId = null, flash = NO_FLASH } = value
+    const { format = 1, id, data = {}, version, userId = null, flash = NO_FLASH, device = null } = value
     if (format !== 1) throw broken('it has another format; is a newer Holdfast writing to this store?')
     if (typeof id !== 'string' || id === '') throw broken('id is not a string')
     if (typeof version !== 'string') throw broken('version is not a string')
     if (userId !== null && typeof userId !== 'string') throw broken('userId is neither a string nor null')
     if (!isStrings(flash)) throw broken('flash is not a list of keys')
+    if (device !== null && typeof device !== 'string') throw broken('device is neither a string nor null')
     if (!isObject(data)) throw broken('data is not an object')
     if (nestsDeeperThan(MAX_DEPTH, data)) throw broken('its data nests too deep')
     const createdAt = readTime('createdAt', value.createdAt)
     const updatedAt = readTime('updatedAt', value.updatedAt)
     const touchedAt = readTime('touchedAt', value.touchedAt ?? value.updatedAt)
     const expiresAt = (value.expiresAt ?? null) === null ? null : readTime('expiresAt', value.expiresAt)
-    return new SessionData({ id, data, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash })
+    return new SessionData({
+      id,
+      data,
+      version,
+      userId,
+      createdAt,
+      updatedAt,
+      touchedAt,
+      expiresAt,
+      flash,
+      device,
+    })
   }
 }
 

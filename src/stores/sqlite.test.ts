@@ -251,7 +251,15 @@ describe('the file', () => {
     const start = clock.now()
     await store.create(
       'a',
-      new SessionData({ id: 'a', version: 'v1', userId: 'u', data, createdAt: start, flash: ['cart'] }),
+      new SessionData({
+        id: 'a',
+        version: 'v1',
+        userId: 'u',
+        data,
+        createdAt: start,
+        flash: ['cart'],
+        device: 'Firefox',
+      }),
       60,
     )
     await clock.advance(1000)
@@ -270,6 +278,7 @@ describe('the file', () => {
         successor: null,
         same_user: null,
         flash: '["cart"]',
+        device: 'Firefox',
         data: '{"cart":["book"]}',
       },
     ])
@@ -277,7 +286,14 @@ describe('the file', () => {
 
   test('keeps nothing of an ended session but its mark', async () => {
     const store = open()
-    const session = { id: 'a', version: 'v1', userId: 'ada', data: { secret: 1 }, flash: ['secret'] }
+    const session = {
+      id: 'a',
+      version: 'v1',
+      userId: 'ada',
+      data: { secret: 1 },
+      flash: ['secret'],
+      device: 'ada’s',
+    }
     await store.create('a', new SessionData({ ...session, createdAt: clock.now() }), 60)
     await store.end('a', { kind: 'mark', reason: 'rotated', successor: 'b', sameUser: true })
     const [row] = query('SELECT * FROM holdfast_sessions')
@@ -302,10 +318,37 @@ describe('the file', () => {
   })
 })
 
+describe('a table', () => {
+  test('from before devices were noted is taken over, by several processes at once', async () => {
+    const database = openDatabase()
+    new SqliteSessionStore({ database, clock })
+    database.exec('ALTER TABLE holdfast_sessions DROP COLUMN device')
+    const insert = 'INSERT INTO holdfast_sessions VALUES (?, ?, ?, 1, 1, 1, NULL, ?, NULL, NULL, NULL, ?, ?)'
+    database.prepare(insert).run('old', 'v1', 'ada', clock.now() + 60_000, '[]', '{"n":1}')
+    database.close()
+    const script = `new SqliteSessionStore({ path: ${JSON.stringify(path)} })`
+    expect(await Promise.all([run(script), run(script), run(script)])).toEqual(['', '', ''])
+    const store = open()
+    expect(await store.get('old')).toMatchObject({ data: { n: 1 }, userId: 'ada', device: null })
+    await store.create('new', new SessionData({ id: 'new', version: 'v1', device: 'Firefox' }), 60)
+    expect((await store.get('new'))?.device).toBe('Firefox')
+  })
+
+  test('finds the sessions of a user by an index', () => {
+    open()
+    const plan = query(
+      "EXPLAIN QUERY PLAN SELECT id FROM holdfast_sessions WHERE user_id = 'ada' AND mark IS NULL AND ends_at > 0",
+    )
+    expect(plan.map(({ detail }) => detail)).toEqual([
+      expect.stringContaining('USING INDEX holdfast_sessions_user_id'),
+    ])
+  })
+})
+
 describe('a row that cannot be read', () => {
   // A table made by others, without STRICT: anything may stand anywhere.
   const loose = `CREATE TABLE holdfast_sessions (id PRIMARY KEY, version, user_id, created_at, updated_at, touched_at,
-    expires_at, ends_at, mark, successor, same_user, flash, data)`
+    expires_at, ends_at, mark, successor, same_user, flash, device, data)`
 
   test.each([
     ['version', 5],
@@ -322,6 +365,7 @@ describe('a row that cannot be read', () => {
     ['flash', 'no JSON'],
     ['flash', '{}'],
     ['flash', '[1]'],
+    ['device', 5],
     ['data', null],
     ['data', 5],
     ['data', new Uint8Array([123, 125])],

@@ -15,6 +15,7 @@ import type { SessionData } from './session-data.ts'
 import { broken } from './session-data.ts'
 import type { Mark, SessionStoreOptions } from './store.ts'
 import { DEFAULT_TTL, deadlineOf, isMark, MARK_SECONDS, SessionStore } from './store.ts'
+import type { UserIndex } from './user-index.ts'
 
 /** Options of {@link SqliteSessionStore}: where the database is, and how to use it. */
 export type SqliteSessionStoreOptions = SqliteSettings & (SqlitePath | SqliteDatabase)
@@ -59,7 +60,7 @@ export interface SqliteSettings extends SessionStoreOptions {
  * @example
  * const store = new SqliteSessionStore({ path: 'sessions.db' })
  */
-export class SqliteSessionStore extends SessionStore implements Notices {
+export class SqliteSessionStore extends SessionStore implements Notices, UserIndex {
   override readonly atomic: boolean = true
   readonly #defaultTtl: number
   readonly #sweeper: Sweeper
@@ -155,6 +156,18 @@ export class SqliteSessionStore extends SessionStore implements Notices {
       return changed(touch.run(now, deadlineOf(ttl, now), id, now, expectedVersion ?? null))
     })
   }
+
+  /** Does nothing: the rows say whose they are. */
+  async noteUser(): Promise<void> {}
+
+  idsOfUser(userId: string): Promise<readonly string[]> {
+    return this.#run('idsOfUser', ({ idsOfUser }) =>
+      idsOfUser.all(userId, this.clock.now()).map((row) => row['id'] as string),
+    )
+  }
+
+  /** Does nothing: a row that is there is no hint. */
+  async forgetUser(): Promise<void> {}
 
   async watch(id: string, listener: NoticeListener): Promise<() => void> {
     this.#others.start()

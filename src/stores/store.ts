@@ -228,7 +228,7 @@ export function deadlineOf(ttl: number, now: number): number {
 /** The same record, with its last activity at `touchedAt`. */
 export function withTouchedAt(record: SessionData, touchedAt: number): SessionData {
   if (touchedAt === record.touchedAt) return record
-  const { id, version, userId, createdAt, updatedAt, expiresAt, flash } = record
+  const { id, version, userId, createdAt, updatedAt, expiresAt, flash, device } = record
   return new SessionData({
     id,
     data: record.json,
@@ -239,6 +239,7 @@ export function withTouchedAt(record: SessionData, touchedAt: number): SessionDa
     touchedAt,
     expiresAt,
     flash,
+    device,
   })
 }
 

@@ -3,6 +3,8 @@ import { hasNotices } from '../stores/notices.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import type { Glimpse, Mark, SessionStoreOptions } from '../stores/store.ts'
 import { SessionStore } from '../stores/store.ts'
+import type { UserIndex } from '../stores/user-index.ts'
+import { hasUserIndex } from '../stores/user-index.ts'
 
 /** What can be asked of a store: the names of its methods. */
 export type StoreOperation =
@@ -15,6 +17,9 @@ export type StoreOperation =
   | 'replace'
   | 'end'
   | 'touch'
+  | 'noteUser'
+  | 'idsOfUser'
+  | 'forgetUser'
   | 'peek'
   | 'watch'
   | 'clearExpired'
@@ -32,6 +37,10 @@ export type StoreOperation =
  */
 export class FaultyStore extends SessionStore {
   override readonly atomic: boolean
+  /** Where the inner store can find the sessions of a user, so can this one. */
+  noteUser?: UserIndex['noteUser']
+  idsOfUser?: UserIndex['idsOfUser']
+  forgetUser?: UserIndex['forgetUser']
   /** Every call, in order, with its id; null for those that take none. */
   readonly calls: [operation: StoreOperation, id: string | null][] = []
   /** Runs before each operation, and holds it up until it is done: for steering which request comes first. */
@@ -49,6 +58,11 @@ export class FaultyStore extends SessionStore {
     super({ clock: inner.clock, ...options })
     this.#inner = inner
     this.atomic = inner.atomic
+    if (hasUserIndex(inner)) {
+      this.noteUser = (userId, id, ttl) => this.#pass('noteUser', id, () => inner.noteUser(userId, id, ttl))
+      this.idsOfUser = (userId) => this.#pass('idsOfUser', null, () => inner.idsOfUser(userId))
+      this.forgetUser = (userId, ids) => this.#pass('forgetUser', null, () => inner.forgetUser(userId, ids))
+    }
     if (hasNotices(inner))
       this.watch = (id, listener) =>
         this.#pass('watch', id, () =>

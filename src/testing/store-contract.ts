@@ -6,6 +6,8 @@ import type { SessionDataInit } from '../stores/session-data.ts'
 import { SessionData } from '../stores/session-data.ts'
 import type { Mark, SessionStore } from '../stores/store.ts'
 import { isMark, MARK_SECONDS } from '../stores/store.ts'
+import type { UserIndex } from '../stores/user-index.ts'
+import { hasUserIndex } from '../stores/user-index.ts'
 import { StoreModel, seeded, shuffle } from './_store-model.ts'
 
 /** How the contract reaches the store under test. A harness serves one test, and its store begins empty. */
@@ -32,9 +34,9 @@ export interface StoreTest {
   readonly name: string
   /**
    * Every store passes the tests of `'one process'`; a store that is `atomic` passes those of `'several processes'` too, and one that
-   * tells notices those of `'notices'`.
+   * can find the sessions of a user those of `'user index'`, one that tells notices those of `'notices'`.
    */
-  readonly part: 'one process' | 'several processes' | 'notices'
+  readonly part: 'one process' | 'several processes' | 'user index' | 'notices'
   /** Rejects when the store does otherwise. */
   run(harness: StoreHarness): Promise<void>
 }
@@ -130,6 +132,7 @@ export const storeContract: readonly StoreTest[] = [
       touchedAt: 1_700_000_000_003,
       expiresAt: 4_100_000_000_004,
       flash: ['notice', 'list'],
+      device: 'Firefox on "Ünïx" 🦊 \uFFFD',
     }
     await store.set('set', record('set', 1, fields), 60)
     await store.create('created', record('created', 1, fields), 60)
@@ -487,6 +490,7 @@ export const storeContract: readonly StoreTest[] = [
       touchedAt: 3000,
       expiresAt: 4_100_000_000_000,
       flash: ['a'],
+      device: 'd',
     }
     await store.create('a', record('a', 1, fields), 60)
     await store.touch('a', 60)
@@ -819,6 +823,89 @@ export const storeContract: readonly StoreTest[] = [
     assert.equal((await first.get('a'))?.version, 'v1')
   }),
 
+  // the sessions of a user
+
+  users('a user of whom nothing was noted has no sessions', async ({ first }) => {
+    assert.deepEqual(await first.idsOfUser('ada'), [])
+    await first.forgetUser('ada', ['a'])
+    await first.forgetUser('ada', [])
+    assert.deepEqual(await first.idsOfUser('ada'), [])
+  }),
+
+  users('every process finds what any of them noted, each user’s own', async ({ first, second }) => {
+    await Promise.all(
+      times(40, (i) => signIn(i % 2 === 0 ? first : second, i % 4 < 2 ? 'ada' : 'bea', `id-${i}`)),
+    )
+    for (const store of [first, second])
+      for (const [userId, rest] of [
+        ['ada', [0, 1]],
+        ['bea', [2, 3]],
+      ] as const)
+        assert.deepEqual(
+          [...(await store.idsOfUser(userId))].toSorted(),
+          times(40, (i) => i)
+            .filter((i) => rest.includes((i % 4) as never))
+            .map((i) => `id-${i}`)
+            .toSorted(),
+        )
+  }),
+
+  users('a session stays found through writes and touches', async ({ first, second }) => {
+    await signIn(first, 'ada', 'a')
+    await second.replace('a', record('a', 2, { userId: 'ada' }), 'v1', 60)
+    await second.touch('a', 120)
+    assert.deepEqual(await first.idsOfUser('ada'), ['a'])
+  }),
+
+  users('as long as the longest time that it was noted for', async ({ first, advance }) => {
+    await first.create('a', record('a', 1, { userId: 'ada' }), 5)
+    await first.noteUser('ada', 'a', 3000)
+    await first.noteUser('ada', 'a', 5)
+    await first.touch('a', 2500)
+    await signIn(first, 'ada', 'b', 10)
+    await advance(2_000_000)
+    assert.deepEqual(await first.idsOfUser('ada'), ['a'])
+    await advance(2_000_000)
+    assert.deepEqual(await first.idsOfUser('ada'), [])
+  }),
+
+  users(
+    'what has ended and is forgotten is found no more, and nothing else is',
+    async ({ first, second }) => {
+      await signIn(first, 'ada', 'a')
+      await signIn(first, 'ada', 'b')
+      await first.end('a', destroyed)
+      await second.forgetUser('ada', ['a', 'never-noted'])
+      assert.deepEqual(await first.idsOfUser('ada'), ['b'])
+      await second.delete('b')
+      await first.forgetUser('ada', ['b'])
+      assert.deepEqual(await second.idsOfUser('ada'), [])
+    },
+  ),
+
+  users('a note brings nothing to life, and takes no id', async ({ first }) => {
+    await first.noteUser('ada', 'a', 60)
+    await assertGone(first, 'a')
+    await signIn(first, 'ada', 'a')
+    await first.end('a', destroyed)
+    await first.noteUser('ada', 'a', 60)
+    assert.deepEqual(await first.load('a'), destroyed)
+    assert.equal(await first.get('a'), null)
+  }),
+
+  users('ids of users are nothing but ids', async ({ first }) => {
+    for (const [i, userId] of ODD_KEYS.entries()) await signIn(first, userId, `id-${i}`)
+    for (const [i, userId] of ODD_KEYS.entries())
+      assert.deepEqual(await first.idsOfUser(userId), [`id-${i}`], userId)
+    // Nor is what is kept of users a session.
+    for (const userId of ODD_KEYS) assert.equal(await first.load(userId), null)
+  }),
+
+  users('a user may have a thousand sessions', async ({ first }) => {
+    await Promise.all(times(1000, (i) => signIn(first, 'ada', `id-${i}`)))
+    assert.equal(new Set(await first.idsOfUser('ada')).size, 1000)
+  }),
+
   // notices
 
   notices(
@@ -980,6 +1067,39 @@ interface TwoInstances {
   readonly advance: (ms: number) => Promise<void>
 }
 
+/** A test of two instances that can find the sessions of a user. */
+function users(name: string, run: (at: TwoIndexes) => Promise<void>): StoreTest {
+  return {
+    name,
+    part: 'user index',
+    async run(harness) {
+      const first = await harness.open()
+      const second = await harness.open()
+      assert.ok(
+        hasUserIndex(first) && hasUserIndex(second),
+        'the store has no noteUser, idsOfUser, forgetUser',
+      )
+      await run({ first, second, advance: (ms) => harness.advance(ms) })
+    },
+  }
+}
+
+interface TwoIndexes extends TwoInstances {
+  readonly first: SessionStore & UserIndex
+  readonly second: SessionStore & UserIndex
+}
+
+/** Writes a user's record and notes it, as a sign-in does. */
+async function signIn(
+  store: SessionStore & UserIndex,
+  userId: string,
+  id: string,
+  ttl: number = 3000,
+): Promise<void> {
+  assert.equal(await store.create(id, record(id, 1, { userId }), ttl), true)
+  await store.noteUser(userId, id, ttl)
+}
+
 /** A record of version `v<number>`, of a moment long past. */
 function record(id: string, version: number | string, init: SessionDataInit = {}): SessionData {
   return new SessionData({ createdAt: 1_000_000, ...init, id, version: `v${version}` })
@@ -993,8 +1113,8 @@ function recordOf(found: SessionData | Mark | null): SessionData {
 
 function fieldsOf(found: SessionData | null): unknown {
   assert.ok(found !== null, 'nothing was found')
-  const { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, data } = found
-  return { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash: [...flash], data }
+  const { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash, device, data } = found
+  return { id, version, userId, createdAt, updatedAt, touchedAt, expiresAt, flash: [...flash], device, data }
 }
 
 async function assertGone(store: SessionStore, id: string): Promise<void> {

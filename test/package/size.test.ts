@@ -16,16 +16,16 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 24_900,
+  '.': 27_300,
   './crossws': 1400,
   './express': 2300,
   './fetch': 900,
   './hono': 1100,
   './hono-ws': 1400,
   './node': 2300,
-  './redis': 5300,
+  './redis': 5500,
   './socket.io': 1800,
-  './sqlite': 2900,
+  './sqlite': 3100,
   './sse': 700,
   './ws': 1500,
 }

@@ -12,6 +12,8 @@ import { RESP_TYPES, createClient, createClientPool, createCluster, createSentin
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import { systemClock } from '../../src/clock.ts'
+import type { Session } from '../../src/index.ts'
+import { createSessions } from '../../src/index.ts'
 import { ServerClock } from '../../src/stores/_server-clock.ts'
 import { RedisSessionStore } from '../../src/stores/redis.ts'
 import type { RedisClient, RedisSessionStoreOptions } from '../../src/stores/redis.ts'
@@ -19,6 +21,7 @@ import { SessionData } from '../../src/stores/session-data.ts'
 import type { SessionDataInit } from '../../src/stores/session-data.ts'
 import type { Mark } from '../../src/stores/store.ts'
 import { ManualClock } from '../../src/testing/clock.ts'
+import { visit } from '../support/core.ts'
 import { freePort } from '../support/free-port.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { RedisServer } from '../support/redis-server.ts'
@@ -146,13 +149,17 @@ describe.each([
     ['replace', (store) => store.replace(id, record('v2'), 'v1', 60)],
     ['end', (store) => store.end(id, mark, 'v1')],
     ['touch', (store) => store.touch(id, 60, 'v1')],
+    ['noteUser', (store) => store.noteUser(id, 'ada', 60)],
+    ['idsOfUser', (store) => store.idsOfUser(id)],
+    ['forgetUser', (store) => store.forgetUser(id, ['a', 'b'])],
   ])('sends one command: %s', async (_name, operation) => {
     await store.create(id, record('v1'), 60)
     await operation(store) // tells the server the script
     await store.set(id, record('v1'), 60)
     const commands = await commandsOf(() => operation(store))
     expect(commands).toHaveLength(1)
-    expect(commands[0]!.filter((word) => word === key)).toHaveLength(1)
+    const keys = [key, `holdfast:session:user:${id}`]
+    expect(commands[0]!.filter((word) => keys.includes(word))).toHaveLength(1)
   })
 
   it('reads with a plain command, which needs no script', async () => {
@@ -197,6 +204,55 @@ describe.each([
     })
     expect(await store.load(id)).toEqual(record('v1', { touchedAt: 2000, updatedAt: 1500 }))
     expect((await store.get(id))?.data).toEqual({ secret })
+  })
+
+  it('keeps the sessions of a user as one sorted set of when they end at the latest, which ends with the last', async () => {
+    const clock = new ManualClock()
+    store = new RedisSessionStore({ client, clock })
+    const users = `holdfast:session:user:ada`
+    await store.noteUser('ada', 'a', 60)
+    await store.noteUser('ada', 'b', 600)
+    await store.noteUser('ada', 'b', 30)
+    const now = clock.now()
+    expect(await raw.zRangeWithScores(users, 0, -1)).toEqual([
+      { value: 'a', score: now + 60_000 },
+      { value: 'b', score: now + 600_000 },
+    ])
+    expect(await raw.pTTL(users)).toBeGreaterThan(599_000)
+    expect(await raw.pTTL(users)).toBeLessThanOrEqual(600_000)
+    // Who is over leaves when somebody else comes.
+    await clock.advance(100_000)
+    await store.noteUser('ada', 'c', 60)
+    expect(await raw.zRange(users, 0, -1)).toEqual(['c', 'b'])
+    await store.forgetUser('ada', ['b', 'c'])
+    expect(await raw.exists(users)).toBe(0)
+  })
+
+  it('is asked no more than sessions need, signed in or not', async () => {
+    const clock = new ManualClock()
+    const sessions = createSessions({ store: new RedisSessionStore({ client, clock }) })
+    const namesOf = async (cookie: string | null, use: (session: Session) => unknown): Promise<string[]> => {
+      const commands = await commandsOf(async () => void (await visit(sessions, cookie, use)))
+      return commands.map(([name]) => name!)
+    }
+    const write = (session: Session): void => void session.update('n', (n = 0) => (n as number) + 1)
+    const signIn = (session: Session): void => session.signIn('ada')
+    const rotate = (session: Session): void => session.rotate()
+    // Tells the server all scripts.
+    let { cookie } = await visit(sessions, null, signIn)
+    ;({ cookie } = await visit(sessions, cookie, rotate))
+    await visit(sessions, cookie, write)
+    await sessions.forUser('ada').list()
+    expect(await namesOf(cookie, (session) => session.get('n'))).toEqual(['HMGET'])
+    expect(await namesOf(cookie, write)).toEqual(['HMGET', 'EVALSHA'])
+    expect(await namesOf(null, write)).toEqual(['EVALSHA'])
+    // The record, and whose it is; then the end of the old one, and the new one's time.
+    expect(await namesOf(null, signIn)).toEqual(['EVALSHA', 'EVALSHA'])
+    expect(await namesOf(cookie, rotate)).toEqual(['HMGET', 'EVALSHA', 'EVALSHA', 'EVALSHA', 'EVALSHA'])
+    // Once a minute it is noted that somebody was active, and who that was.
+    ;({ cookie } = await visit(sessions, null, signIn))
+    await clock.advance(60_000)
+    expect(await namesOf(cookie, (session) => session.get('n'))).toEqual(['HMGET', 'EVALSHA', 'EVALSHA'])
   })
 
   it('gives the record the id that was looked up', async () => {

@@ -3,15 +3,21 @@ import { describe, test } from 'vitest'
 import type { StoreHarness } from '../../src/testing/store-contract.ts'
 import { storeContract } from '../../src/testing/store-contract.ts'
 
-/** Runs the store contract with a fresh harness for each test; a store that is not `atomic`, and tells no notices, has one part only. */
+/** Runs the store contract with a fresh harness for each test, but for the parts that a store does not declare. */
 export function runContract(
   name: string,
   open: () => StoreHarness | Promise<StoreHarness>,
-  { atomic, notices = atomic }: { atomic: boolean; notices?: boolean },
+  {
+    atomic,
+    notices = atomic,
+    userIndex = atomic,
+  }: { atomic: boolean; notices?: boolean; userIndex?: boolean },
 ): void {
   describe(`${name} keeps the store contract`, () => {
     for (const { name: sentence, part, run } of storeContract) {
-      if ((part === 'several processes' && !atomic) || (part === 'notices' && !notices)) continue
+      if (part === 'several processes' && !atomic) continue
+      if (part === 'user index' && !userIndex) continue
+      if (part === 'notices' && !notices) continue
       test(sentence, async () => {
         const harness = await open()
         try {
