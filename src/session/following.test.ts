@@ -46,6 +46,7 @@ describe('what stays open on a session learns of its end', () => {
       async ({ memory, sessions }, cookie) => memory.end((await sessions.open(cookie)).id, revoked),
       'revoked',
     ],
+    ['revoked with all of its user', ({ other }) => other().forUser('vera').revokeAll(), 'revoked'],
     [
       'removed',
       async ({ memory, sessions }, cookie) => memory.delete((await sessions.open(cookie)).id),

@@ -23,7 +23,7 @@ const POLL = { timeout: 10_000, interval: 500 }
 
 /** Resolves once a page hears of what happens. */
 function listening(page: Page): Promise<unknown> {
-  return page.waitForFunction('document.documentElement.dataset.live === "true"')
+  return page.waitForSelector('html[data-live="true"]')
 }
 
 const PHONE =

@@ -52,7 +52,8 @@ async function round(client: ClientName, durability: boolean, figures: Figures):
       return cookies[0]!.split(';', 1)[0]!
     }),
   )
-  await vi.waitFor(async () => expect(await replica.tell('DBSIZE')).toBe(`:${VISITORS}`), 10_000)
+  // And the hints to all of them, which are one user's.
+  await vi.waitFor(async () => expect(await replica.tell('DBSIZE')).toBe(`:${VISITORS + 1}`), 10_000)
 
   const leaving = cookies.values()
   const left: string[] = []

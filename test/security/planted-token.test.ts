@@ -40,9 +40,9 @@ test('an attacker who gave the victim a session of their own is not signed in wi
   const { cookie } = await visit(sessions, attackers, (session) => session.signIn('victim'))
   expect(await dataBehind(sessions, cookie)).toEqual({ cart: ['bait'] })
   expect(await dataBehind(sessions, attackers)).toBe(null)
-  // The new one was written before the old one was ended.
+  // The new one was written, and its user noted, before the old one was ended.
   const steps = store.calls.map(([operation]) => operation).filter((operation) => operation !== 'load')
-  expect(steps).toEqual(['create', 'create', 'end', 'touch'])
+  expect(steps).toEqual(['create', 'create', 'noteUser', 'end', 'touch'])
 })
 
 /** S12 (6265bis 8.6): a sibling host can add a cookie of the name, in front or behind. */

@@ -81,8 +81,15 @@ async function stealRedis(): Promise<Stealable> {
   await monitor.monitor((line) => void seen.push(String(line)))
   const dump = async (): Promise<string> => {
     const keys = await client.keys('*')
-    const hashes = await Promise.all(keys.map(async (key) => [key, { ...(await client.hGetAll(key)) }]))
-    return JSON.stringify(hashes) + seen.join('\n')
+    const held = await Promise.all(
+      keys.map(async (key) => [
+        key,
+        (await client.type(key)) === 'zset'
+          ? await client.zRangeWithScores(key, 0, -1)
+          : { ...(await client.hGetAll(key)) },
+      ]),
+    )
+    return JSON.stringify(held) + seen.join('\n')
   }
   const close = async (): Promise<void> => {
     monitor.destroy()

@@ -62,7 +62,8 @@ function idsInFile(path: string): Map<string, number> {
 }
 
 async function idsInRedis(prefix: string, redis: RedisClientType): Promise<Map<string, number>> {
-  const keys = await redis.keys(`${prefix}*`)
+  // Hints to a user's sessions stand beside them.
+  const keys = (await redis.keys(`${prefix}*`)).filter((key) => !key.startsWith(`${prefix}user:`))
   const lives = await Promise.all(keys.map((key) => redis.pTTL(key)))
   return new Map(keys.map((key, i) => [key.slice(prefix.length), lives[i]! / 1000]))
 }

@@ -1,3 +1,4 @@
+import { PENDING } from '../../../src/session/expiry.ts'
 import type { Step } from './protocol.ts'
 import type { Browser, Exchange, History } from './round.ts'
 import { cookieIn, short } from './round.ts'
@@ -318,7 +319,8 @@ class Judgement {
       } else if (ok && operation === 'end') ends.delete(id)
       else if (ok) {
         if (isOver) this.#report('risen session', `${short(id)} was extended ${at - end} ms after its end`)
-        ends.set(id, Math.max(end ?? 0, (operation === 'touch' ? at : touchedAt!) + IDLE_MS))
+        const active = operation === 'touch' || touchedAt === PENDING ? at : touchedAt!
+        ends.set(id, Math.max(end ?? 0, active + IDLE_MS))
       }
     }
   }
