@@ -106,6 +106,19 @@ it.each([
   expect(near.get(id)).toBeNull()
 })
 
+it.each([
+  'NOPERM this user has no permissions',
+  "ERR Unknown subcommand or wrong number of arguments for 'TRACKINGINFO'",
+])('warns, once, where Redis answers %s', async (message) => {
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {})
+  answer = () => Promise.reject(new Error(message))
+  const near = await open()
+  near.get(id)
+  await nextTurn()
+  expect(warned).toHaveBeenCalledOnce()
+  warned.mockRestore()
+})
+
 it('serves nothing under an id while a write of it is under way, nor keeps what is read meanwhile', async () => {
   const near = await open()
   await keep(near, record('v1'))

@@ -145,8 +145,9 @@ export class NearCache {
     try {
       if (isTracking(await this.#ask())) this.#freshAt = now
       else this.#tellUntracked()
-    } catch {
-      // The command that comes next will tell what is wrong, if anything is.
+    } catch (error) {
+      // An older Redis, or one that does not let this user ask. What else is wrong, the next command will tell.
+      if (error instanceof Error && /^(ERR|NOPERM) /.test(error.message)) this.#tellUntracked()
     } finally {
       this.#isAsking = false
     }
@@ -158,7 +159,7 @@ export class NearCache {
     const error = new SessionError(
       'ERR_SESSION_STORE',
       'Redis does not track what the store reads, so the nearCache answers nothing: it takes node-redis 6 and Redis 6.2, ' +
-        'and nobody else may set CLIENT TRACKING on that connection.',
+        'a user who may +client|tracking and +client|trackinginfo, and nobody else who sets CLIENT TRACKING on that connection.',
     )
     publish({ kind: 'store-failure', operation: 'track', error })
     console.warn(`holdfast: ${error.message}`)

@@ -37,7 +37,7 @@ interface RedisSettings extends SessionStoreOptions {
   /**
    * Answers reads of sessions that were read before from this process's own memory, until Redis tells that they changed: no round trip. With a `url`, or
    * with a `client` made by `createClient({ RESP: 3, emitInvalidate: true })` of node-redis; `true` for the defaults. What this process ends is dead here
-   * at once, what another ends as soon as the message arrives, or after `maxStale` where none does. No write is lost by it. Default false
+   * at once; what another ends as soon as the message arrives, or after `maxStale` where none does: docs/concurrency.md. No write is lost by it. Default false
    */
   nearCache?: boolean | RedisNearCache
 }
@@ -56,8 +56,9 @@ interface WithUrl {
 
 /**
  * Keeps sessions in Redis or Valkey: a single server, Sentinel or Cluster. Every operation is one command about
- * one key, and one atomic step. Expiry is Redis's own, by its own clock; and unless you give the store a `clock`, its time is Redis's too,
- * asked for once a minute: application servers whose clocks are wrong, or set while they run, sign nobody out for it.
+ * one key, and one atomic step; with `nearCache` a read may be none, or two. Expiry is Redis's own, by its own clock;
+ * and unless you give the store a `clock`, its time is Redis's too, asked for once a minute: application servers whose
+ * clocks are wrong, or set while they run, sign nobody out for it.
  *
  * Notices are published by the scripts that write, on a channel of the name of the session's key, and heard by one more connection of each
  * process that follows sessions: within milliseconds, but not while that connection is lost. Nothing is published twice, or stored.
