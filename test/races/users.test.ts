@@ -9,6 +9,7 @@ import type { SessionsOptions } from '../../src/index.ts'
 import { MemorySessionStore } from '../../src/stores/memory.ts'
 import { RedisSessionStore } from '../../src/stores/redis.ts'
 import { SqliteSessionStore } from '../../src/stores/sqlite.ts'
+import { HintedStore } from '../support/hinted-store.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 import { isThorough, SEED } from './random.ts'
@@ -23,23 +24,6 @@ import { ACTS, DEVICES, followUsers, OTHER_ACTS } from './users.ts'
 interface Backend extends AsyncDisposable {
   /** A store with nothing in it, which goes by this clock. */
   open(clock: Clock): IndexedStore
-}
-
-/** Keeps hints beside the records, as Redis does, and finds nothing but by them. */
-class HintedStore extends MemorySessionStore {
-  readonly #hints = new Map<string, Set<string>>()
-
-  override async noteUser(...[userId, id]: string[]): Promise<void> {
-    this.#hints.set(userId!, (this.#hints.get(userId!) ?? new Set()).add(id!))
-  }
-
-  override async idsOfUser(userId: string): Promise<readonly string[]> {
-    return [...(this.#hints.get(userId) ?? [])]
-  }
-
-  override async forgetUser(...[userId, ids]: unknown[]): Promise<void> {
-    for (const id of ids as string[]) this.#hints.get(userId as string)?.delete(id)
-  }
 }
 
 const inMemory = (Store: typeof MemorySessionStore) => async (): Promise<Backend> => ({
