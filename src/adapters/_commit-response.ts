@@ -54,8 +54,9 @@ export function unavailable(): Response {
 
 /** Whoever streams may have asked for the session to be followed; nobody shall once the answer is through. */
 function followedUntilSent(context: Context<any, any>, response: Response): Response {
-  const { body } = response
-  if (!context.isFollowing || body === null) {
+  // Some servers make a response's stream, too, only when they are asked for it.
+  const body = context.isFollowing ? response.body : null
+  if (body === null) {
     context.close()
     return response
   }

@@ -67,6 +67,15 @@ describe('responses', () => {
     expect(response.headers.get('vary')).toBe('Cookie')
   })
 
+  // Under @hono/node-server both are made when they are asked for, which takes longer than all else here.
+  test('one to a visitor whose session nobody uses is asked for neither headers nor stream', async () => {
+    const { withSession } = serve()
+    const response = new Response('text')
+    const asked = (['headers', 'body'] as const).map((part) => vi.spyOn(response, part, 'get'))
+    expect(await withSession(() => response)(new Request(URL_))).toBe(response)
+    for (const part of asked) expect(part).not.toHaveBeenCalled()
+  })
+
   test('one that answers several visitors carries the cookie of none to another', async () => {
     const { withSession } = serve()
     const shared = new Response(null, { status: 204 })
