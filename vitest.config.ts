@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os'
+
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -5,5 +7,7 @@ export default defineConfig({
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
     testTimeout: 20_000,
     hookTimeout: 60_000,
+    // Also on two cores, where vitest would take one: many tests wait for servers, browsers and deadlines, not for the processor.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
   },
 })
