@@ -53,7 +53,7 @@ describe.each(['Redis, on two servers', 'SQLite, on one'])('The devices of a use
   /** A browser of its own, at one of the servers, signed in. */
   async function signedIn(user: string, at: number, options: BrowserContextOptions = {}): Promise<Page> {
     const context = await browser.newContext(options)
-    context.setDefaultTimeout(6000)
+    context.setDefaultTimeout(15_000)
     contexts.push(context)
     const page = await context.newPage()
     await page.goto(servers[at % servers.length]!.url)
