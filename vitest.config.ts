@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os'
 
 import { defineConfig } from 'vitest/config'
 
-const FAULTS = 'test/faults/**/*.test.ts'
+/** What holds answers against deadlines, or real time against that of servers. */
+const TIMED = ['test/faults/**/*.test.ts', 'test/stores/**/*.test.ts', 'test/sockets/**/*.test.ts']
 
 export default defineConfig({
   test: {
@@ -12,9 +13,9 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'all but faults',
+          name: 'untimed',
           include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
-          exclude: [FAULTS],
+          exclude: TIMED,
           // Also on two cores, where vitest would take one: many tests wait for servers and browsers, not for the processor.
           maxWorkers: Math.max(2, availableParallelism() - 1),
           sequence: { groupOrder: 0 },
@@ -23,9 +24,9 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'faults',
-          include: [FAULTS],
-          // One after the other, when the rest is done: they hold answers against deadlines.
+          name: 'timed',
+          include: TIMED,
+          // One after the other, when the rest is done.
           maxWorkers: 1,
           sequence: { groupOrder: 1 },
         },
