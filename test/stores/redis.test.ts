@@ -935,7 +935,7 @@ describe('RedisSessionStore over every kind of client', () => {
     await Promise.all(ids.map((id) => other.end(id, mark)))
     // A pool has no connection to hear by, which it says once.
     const heard = name.startsWith('a pool') ? 0 : 20
-    await vi.waitFor(() => expect(told.filter((version) => version === null)).toHaveLength(heard))
+    await vi.waitFor(() => expect(told.filter((version) => version === null)).toHaveLength(heard), 10_000)
     expect(await store.peek(ids)).toEqual(ids.map(() => mark))
     for (const stop of unwatch) stop()
     await Promise.all([store.close(), other.close()])
