@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
 import { Attendance } from './attendance.ts'
-import { SessionError } from './errors.ts'
+import { logError, SessionError } from './errors.ts'
 import type { Key } from './session/session.ts'
 import { Session, stateOf } from './session/session.ts'
 import type { Sessions } from './sessions.ts'
@@ -180,11 +180,6 @@ export function runIn<V>(context: Context<never, never> | Context<any, any>, run
 }
 
 const running = new AsyncLocalStorage<Context>()
-
-function logError(error: unknown): void {
-  // oxlint-disable-next-line no-console -- a failure of the server's own, and not a warning
-  console.error(error)
-}
 
 /** Hangs a context on the request that it carries, for {@link getSession}. */
 export function attach<T extends object>(

@@ -121,3 +121,9 @@ const STORE_AT_FAULT: ReadonlySet<SessionErrorCode> = new Set([
   'ERR_SESSION_OUTCOME_UNKNOWN',
   'ERR_SESSION_NOT_REPLICATED',
 ])
+
+/** Where errors go that nobody is there to catch, unless the application says otherwise. */
+export function logError(error: unknown): void {
+  // oxlint-disable-next-line no-console -- a failure of the server's own, and not a warning
+  console.error(error)
+}

@@ -1,7 +1,7 @@
 import type { ContextOptions } from '../context.ts'
 import { attach, Context } from '../context.ts'
 import type { NodeRequest, WebRequest } from '../cookie/connection.ts'
-import { isUnavailable, SessionError } from '../errors.ts'
+import { isUnavailable, logError, SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
 import { stateOf } from '../session/session.ts'
 import type { Sessions } from '../sessions.ts'
@@ -174,9 +174,4 @@ const REFUSALS = {
 /** Whether an error says no more than what the closing of the socket does. */
 function isOver(error: unknown): boolean {
   return error instanceof SessionError && error.code === 'ERR_SESSION_ENDED'
-}
-
-function logError(error: unknown): void {
-  // oxlint-disable-next-line no-console -- a failure of the server's own, and not a warning
-  console.error(error)
 }

@@ -5,6 +5,7 @@ import type { HeaderLine } from '../answer.ts'
 import type { ContextOptions } from '../context.ts'
 import { attach, Context, runIn } from '../context.ts'
 import type { NodeRequest } from '../cookie/connection.ts'
+import { logError } from '../errors.ts'
 import type { SessionsOptions } from '../options.ts'
 import type { Session } from '../session/session.ts'
 import { stateOf } from '../session/session.ts'
@@ -147,9 +148,4 @@ function uncaught<A extends unknown[]>(call: (...args: A) => void, ...args: A): 
       throw error
     })
   }
-}
-
-function logError(error: unknown): void {
-  // oxlint-disable-next-line no-console -- a failure of the server's own, and not a warning
-  console.error(error)
 }
