@@ -1,6 +1,7 @@
 import { SessionData } from '../../src/stores/session-data.ts'
-import type { Mark } from '../../src/stores/store.ts'
-import { isMark, SessionStore } from '../../src/stores/store.ts'
+import type { Mark, SessionStore } from '../../src/stores/store.ts'
+import { isMark } from '../../src/stores/store.ts'
+import { ForwardingStore } from '../support/forwarding-store.ts'
 
 /** Ways to break a server on purpose: for each, the witness must see what it is there to see. */
 export const MUTANTS = [
@@ -17,47 +18,23 @@ export const MUTANTS = [
 export type Mutant = (typeof MUTANTS)[number]
 
 /** A store that goes wrong once in a while in the way of a mutant. */
-export class MutantStore extends SessionStore {
-  override readonly atomic: boolean
-  readonly #inner: SessionStore
+export class MutantStore extends ForwardingStore {
   readonly #mutant: Mutant
   #turns = 0
   #before: SessionData | null = null
 
   constructor(inner: SessionStore, mutant: Mutant) {
-    super({ clock: inner.clock })
-    this.#inner = inner
+    super(inner)
     this.#mutant = mutant
-    this.atomic = inner.atomic
-  }
-
-  get(id: string): Promise<SessionData | null> {
-    return this.#inner.get(id)
-  }
-
-  set(id: string, data: SessionData, ttl?: number): Promise<void> {
-    return this.#inner.set(id, data, ttl)
-  }
-
-  delete(id: string): Promise<boolean> {
-    return this.#inner.delete(id)
-  }
-
-  exists(id: string): Promise<boolean> {
-    return this.#inner.exists(id)
   }
 
   override async load(id: string): Promise<SessionData | Mark | null> {
     if (this.#is('a rejection is nobody’s', 50)) void Promise.reject(new Error('nobody’s'))
-    const found = await this.#inner.load(id)
+    const found = await this.inner.load(id)
     if (found === null || isMark(found)) return found
     const other = this.#before
     this.#before = found
     return other !== null && this.#is('visitors are mixed up', 20) ? other : found
-  }
-
-  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
-    return this.#inner.create(id, data, ttl)
   }
 
   override async replace(
@@ -67,7 +44,7 @@ export class MutantStore extends SessionStore {
     ttl: number,
   ): Promise<boolean> {
     if (this.#is('writes are lost', 20)) return true
-    return this.#inner.replace(
+    return this.inner.replace(
       id,
       this.#is('updates are made twice', 20) ? counted(data) : data,
       expectedVersion,
@@ -77,15 +54,7 @@ export class MutantStore extends SessionStore {
 
   override async end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
     if (mark.reason === 'destroyed' && this.#is('sign-outs are lost', 2)) return true
-    return this.#inner.end(id, mark, expectedVersion)
-  }
-
-  override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
-    return this.#inner.touch(id, ttl, expectedVersion)
-  }
-
-  override close(): Promise<void> {
-    return this.#inner.close()
+    return this.inner.end(id, mark, expectedVersion)
   }
 
   /** Whether it is this mutant's turn: every so many times. */

@@ -1,6 +1,7 @@
 import { SessionData } from '../../src/stores/session-data.ts'
 import type { Mark } from '../../src/stores/store.ts'
-import { isMark, SessionStore, withTouchedAt } from '../../src/stores/store.ts'
+import { isMark, withTouchedAt } from '../../src/stores/store.ts'
+import { ForwardingStore } from '../support/forwarding-store.ts'
 import type { Rule } from './model.ts'
 import type { Faults, Initial, Kind, Mode } from './scenario.ts'
 import type { Variant } from './scheduler.ts'
@@ -18,61 +19,14 @@ export interface Breakage {
   readonly rule: Rule
 }
 
-/** A store that does what another does. */
-class Through extends SessionStore {
-  override readonly atomic = true
-  readonly inner: SessionStore
-
-  constructor(inner: SessionStore) {
-    super()
-    this.inner = inner
-  }
-
-  get(id: string): Promise<SessionData | null> {
-    return this.inner.get(id)
-  }
-
-  set(id: string, data: SessionData, ttl?: number): Promise<void> {
-    return this.inner.set(id, data, ttl)
-  }
-
-  delete(id: string): Promise<boolean> {
-    return this.inner.delete(id)
-  }
-
-  exists(id: string): Promise<boolean> {
-    return this.inner.exists(id)
-  }
-
-  override load(id: string): Promise<SessionData | Mark | null> {
-    return this.inner.load(id)
-  }
-
-  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
-    return this.inner.create(id, data, ttl)
-  }
-
-  override replace(id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> {
-    return this.inner.replace(id, data, expected, ttl)
-  }
-
-  override end(id: string, mark: Mark, expected?: string): Promise<boolean> {
-    return this.inner.end(id, mark, expected)
-  }
-
-  override touch(id: string, ttl: number, expected?: string): Promise<boolean> {
-    return this.inner.touch(id, ttl, expected)
-  }
-}
-
-class ReplacesAnyVersion extends Through {
+class ReplacesAnyVersion extends ForwardingStore {
   override async replace(id: string, data: SessionData, _expected: string, ttl: number): Promise<boolean> {
     const present = await this.inner.get(id)
     return present !== null && this.inner.replace(id, data, present.version, ttl)
   }
 }
 
-class ReplaceCreates extends Through {
+class ReplaceCreates extends ForwardingStore {
   override async replace(id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> {
     if (await this.inner.replace(id, data, expected, ttl)) return true
     if (await this.inner.exists(id)) return false
@@ -81,13 +35,13 @@ class ReplaceCreates extends Through {
   }
 }
 
-class EndsAnyVersion extends Through {
+class EndsAnyVersion extends ForwardingStore {
   override end(id: string, mark: Mark): Promise<boolean> {
     return this.inner.end(id, mark)
   }
 }
 
-class EndsWithoutMark extends Through {
+class EndsWithoutMark extends ForwardingStore {
   override async end(id: string, _mark: Mark, expected?: string): Promise<boolean> {
     const present = await this.inner.get(id)
     if (present === null || (expected !== undefined && present.version !== expected)) return false
@@ -95,7 +49,7 @@ class EndsWithoutMark extends Through {
   }
 }
 
-class EndsTheEnded extends Through {
+class EndsTheEnded extends ForwardingStore {
   override async end(id: string, mark: Mark, expected?: string): Promise<boolean> {
     const found = await this.inner.load(id)
     if (!isMark(found)) return this.inner.end(id, mark, expected)
@@ -105,20 +59,20 @@ class EndsTheEnded extends Through {
   }
 }
 
-class ForgetsTheSuccessor extends Through {
+class ForgetsTheSuccessor extends ForwardingStore {
   override end(id: string, mark: Mark, expected?: string): Promise<boolean> {
     return this.inner.end(id, { ...mark, successor: null, sameUser: false }, expected)
   }
 }
 
-class TouchesAnyVersion extends Through {
+class TouchesAnyVersion extends ForwardingStore {
   override touch(id: string, ttl: number): Promise<boolean> {
     return this.inner.touch(id, ttl)
   }
 }
 
 /** Remembers the record that was read last, and writes it back: the touch of a store that has only `get` and `set`. */
-class TouchWritesBack extends Through {
+class TouchWritesBack extends ForwardingStore {
   readonly #read = new Map<string, SessionData>()
 
   override async load(id: string): Promise<SessionData | Mark | null> {
@@ -135,20 +89,20 @@ class TouchWritesBack extends Through {
   }
 }
 
-class KeepsPendingForGood extends Through {
+class KeepsPendingForGood extends ForwardingStore {
   override create(id: string, data: SessionData): Promise<boolean> {
     return this.inner.create(id, data, 3600)
   }
 }
 
-class NeverGivesFullTime extends Through {
+class NeverGivesFullTime extends ForwardingStore {
   override touch(): Promise<boolean> {
     return Promise.resolve(true)
   }
 }
 
 /** The core that ends the old id before it writes the new record. */
-class EndsOldFirst extends Through {
+class EndsOldFirst extends ForwardingStore {
   readonly #waiting = new Map<string, () => Promise<boolean>>()
 
   override async create(id: string, data: SessionData, ttl: number): Promise<boolean> {
@@ -166,7 +120,7 @@ class EndsOldFirst extends Through {
 }
 
 /** The core that says `saved` when it has sent the write, not when it is confirmed. */
-class SaysSavedFirst extends Through {
+class SaysSavedFirst extends ForwardingStore {
   override async replace(id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> {
     this.inner.replace(id, data, expected, ttl).catch(ignore)
     return true
@@ -174,7 +128,7 @@ class SaysSavedFirst extends Through {
 }
 
 /** The core that signs out without waiting for the store. */
-class SaysEndedFirst extends Through {
+class SaysEndedFirst extends ForwardingStore {
   override async end(id: string, mark: Mark, expected?: string): Promise<boolean> {
     if (mark.reason !== 'destroyed') return this.inner.end(id, mark, expected)
     this.inner.end(id, mark, expected).catch(ignore)
@@ -183,7 +137,7 @@ class SaysEndedFirst extends Through {
 }
 
 /** The core that takes a lost reply for a refusal, and what its own write left for somebody else's. */
-class TakesLostForRefused extends Through {
+class TakesLostForRefused extends ForwardingStore {
   override replace(id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> {
     const disguised = new SessionData({ ...data, data: data.json, version: `${data.version}, disguised` })
     return this.inner.replace(id, disguised, expected, ttl).catch(() => false)
@@ -191,7 +145,7 @@ class TakesLostForRefused extends Through {
 }
 
 /** The core that takes a conflict for the end of the session. */
-class TakesConflictForGone extends Through {
+class TakesConflictForGone extends ForwardingStore {
   #wasRefused = false
 
   override load(id: string): Promise<SessionData | Mark | null> {
@@ -206,7 +160,7 @@ class TakesConflictForGone extends Through {
 }
 
 /** The core that gives a sign-in up as soon as its base has ended. */
-class RefusesToSignIn extends Through {
+class RefusesToSignIn extends ForwardingStore {
   #hasEnded = true
 
   override async end(id: string, mark: Mark, expected?: string): Promise<boolean> {
@@ -219,14 +173,14 @@ class RefusesToSignIn extends Through {
 }
 
 /** The core that waits for good when another was first. */
-class WaitsAtConflicts extends Through {
+class WaitsAtConflicts extends ForwardingStore {
   override async replace(id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> {
     return (await this.inner.replace(id, data, expected, ttl)) || new Promise(() => {})
   }
 }
 
 /** The core to which an ended session is an error. */
-class FailsAtMarks extends Through {
+class FailsAtMarks extends ForwardingStore {
   override async load(id: string): Promise<SessionData | Mark | null> {
     const found = await this.inner.load(id)
     if (isMark(found)) throw new Error('The session has ended.')
@@ -242,7 +196,7 @@ class LeavesWhatItWithdraws extends KeepsPendingForGood {
 }
 
 /** The core that goes on under the id that the browser sent, though it led nowhere. */
-class AdoptsUnknownIds extends Through {
+class AdoptsUnknownIds extends ForwardingStore {
   #unknown: string | null = null
 
   override async load(id: string): Promise<SessionData | Mark | null> {
@@ -257,7 +211,7 @@ class AdoptsUnknownIds extends Through {
 }
 
 /** The core that signs in under the id there is. */
-class SignsInWithoutRotation extends Through {
+class SignsInWithoutRotation extends ForwardingStore {
   #signedIn: SessionData | null = null
 
   override async create(id: string, data: SessionData, ttl: number): Promise<boolean> {

@@ -4,9 +4,10 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Clock } from '../../../src/clock.ts'
 import { systemClock } from '../../../src/clock.ts'
 import type { SessionData } from '../../../src/stores/session-data.ts'
-import type { Mark } from '../../../src/stores/store.ts'
-import { isMark, MARK_SECONDS, SessionStore } from '../../../src/stores/store.ts'
+import type { Mark, SessionStore } from '../../../src/stores/store.ts'
+import { isMark, MARK_SECONDS } from '../../../src/stores/store.ts'
 import type { StoreOperation } from '../../../src/testing/faulty-store.ts'
+import { ForwardingStore } from '../../support/forwarding-store.ts'
 import type { FromServer, Gating, Stored } from './protocol.ts'
 
 /** The request that the running code serves. */
@@ -101,62 +102,36 @@ export class OffsetClock implements Clock {
 const LONGEST_BACK_OFF = 50
 
 /** A store whose every operation waits at a gate before it is carried out, and again before its reply arrives. */
-export class GatedStore extends SessionStore {
-  override readonly atomic: boolean
-  readonly #inner: SessionStore
+export class GatedStore extends ForwardingStore {
   readonly #gates: Gates
 
   constructor(inner: SessionStore, gates: Gates, clock: Clock) {
-    super({ clock })
-    this.#inner = inner
+    super(inner, clock)
     this.#gates = gates
-    this.atomic = inner.atomic
-  }
-
-  get(id: string): Promise<SessionData | null> {
-    return this.#inner.get(id)
-  }
-
-  set(id: string, data: SessionData, ttl?: number): Promise<void> {
-    return this.#inner.set(id, data, ttl)
-  }
-
-  delete(id: string): Promise<boolean> {
-    return this.#inner.delete(id)
-  }
-
-  exists(id: string): Promise<boolean> {
-    return this.#inner.exists(id)
   }
 
   override load(id: string): Promise<SessionData | Mark | null> {
-    return this.#pass('load', id, {}, () => this.#inner.load(id))
+    return this.#pass('load', id, {}, () => this.inner.load(id))
   }
 
   override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
     const { touchedAt } = data
-    return this.#pass('create', id, { ttl, touchedAt }, () => this.#inner.create(id, data, ttl))
+    return this.#pass('create', id, { ttl, touchedAt }, () => this.inner.create(id, data, ttl))
   }
 
   override replace(id: string, data: SessionData, expectedVersion: string, ttl: number): Promise<boolean> {
     const { touchedAt } = data
     return this.#pass('replace', id, { ttl, touchedAt }, () =>
-      this.#inner.replace(id, data, expectedVersion, ttl),
+      this.inner.replace(id, data, expectedVersion, ttl),
     )
   }
 
   override end(id: string, mark: Mark, expectedVersion?: string): Promise<boolean> {
-    return this.#pass('end', id, { ttl: MARK_SECONDS, mark }, () =>
-      this.#inner.end(id, mark, expectedVersion),
-    )
+    return this.#pass('end', id, { ttl: MARK_SECONDS, mark }, () => this.inner.end(id, mark, expectedVersion))
   }
 
   override touch(id: string, ttl: number, expectedVersion?: string): Promise<boolean> {
-    return this.#pass('touch', id, { ttl }, () => this.#inner.touch(id, ttl, expectedVersion))
-  }
-
-  override close(): Promise<void> {
-    return this.#inner.close()
+    return this.#pass('touch', id, { ttl }, () => this.inner.touch(id, ttl, expectedVersion))
   }
 
   async #pass<R>(

@@ -1,10 +1,10 @@
-import type { Clock } from '../../../src/clock.ts'
 import { clearCookie } from '../../../src/cookie/write.ts'
 import type { Sessions } from '../../../src/sessions.ts'
 import type { SessionDataInit } from '../../../src/stores/session-data.ts'
 import { SessionData } from '../../../src/stores/session-data.ts'
 import type { Mark } from '../../../src/stores/store.ts'
-import { isMark, SessionStore, withTouchedAt } from '../../../src/stores/store.ts'
+import { isMark, withTouchedAt } from '../../../src/stores/store.ts'
+import { ForwardingStore } from '../../support/forwarding-store.ts'
 import type { Violation } from './oracle.ts'
 
 /** Ways to break what is under test: each takes one safeguard out, and has the oracle find what that one is there to prevent. */
@@ -30,34 +30,11 @@ export const MUTANTS = {
 export type MutantName = keyof typeof MUTANTS
 
 /** A store with a safeguard taken out, or none. */
-export class MutantStore extends SessionStore {
-  override readonly atomic: boolean = true
+export class MutantStore extends ForwardingStore {
   name: MutantName | null = null
-  readonly inner: SessionStore
   readonly #known = new Map<string, SessionData>()
   #calls = 0
   #hidden: string | null = null
-
-  constructor(inner: SessionStore, clock: Clock) {
-    super({ clock })
-    this.inner = inner
-  }
-
-  get(id: string): Promise<SessionData | null> {
-    return this.inner.get(id)
-  }
-
-  set(id: string, data: SessionData, ttl?: number): Promise<void> {
-    return this.inner.set(id, data, ttl)
-  }
-
-  delete(id: string): Promise<boolean> {
-    return this.inner.delete(id)
-  }
-
-  exists(id: string): Promise<boolean> {
-    return this.inner.exists(id)
-  }
 
   override async load(id: string): Promise<SessionData | Mark | null> {
     if (this.#is('the store fails now and then') && this.#isTurn(10)) throw new Error('made to fail')
@@ -78,10 +55,6 @@ export class MutantStore extends SessionStore {
       return [...this.#known.values()].findLast((other) => other.id !== id) ?? found
     this.#known.set(id, found)
     return found
-  }
-
-  override create(id: string, data: SessionData, ttl: number): Promise<boolean> {
-    return this.inner.create(id, data, ttl)
   }
 
   override async replace(id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> {
@@ -125,10 +98,6 @@ export class MutantStore extends SessionStore {
     if (!this.#is('touch creates') || known === undefined || (await this.inner.exists(id))) return false
     await this.inner.set(id, withTouchedAt(known, this.clock.now()), ttl)
     return true
-  }
-
-  override close(): Promise<void> {
-    return this.inner.close()
   }
 
   #is(name: MutantName): boolean {
