@@ -34,11 +34,15 @@ const [setup = 'holdfast/node', store = 'memory', what = 'read', requests = '600
 const count = Number(requests)
 keepToCore(process.pid, LOADING_CORE)
 const profile = setup === 'core' ? await profileCore() : await profileServer()
-const rows = [...shares(profile)]
+const times = timesOf(profile)
+const total = [...times.values()].reduce((sum, time) => sum + time, 0)
+const rows = [...times]
   .toSorted(([, a], [, b]) => b - a)
   .slice(0, 40)
-  .map(([place, share]) => [place, `${(100 * share).toFixed(1)} %`])
-console.log(`${setup}, ${store}, ${what}\n\n${table(['function', 'share of busy time'], rows)}`)
+  .map(([place, time]) => [place, (time / count).toFixed(2), `${((100 * time) / total).toFixed(1)} %`])
+console.log(
+  `${setup}, ${store}, ${what}: ${(total / count).toFixed(1)} µs\n\n${table(['function', 'µs a request', 'share'], rows)}`,
+)
 
 /** Signing 1,000 visitors in is part of it, and makes no difference. */
 async function profileServer(): Promise<Profile> {
@@ -75,8 +79,8 @@ async function profileCore(): Promise<Profile> {
   return (await inspector.post('Profiler.stop')).profile
 }
 
-/** The share of each function, by name and place. */
-function shares({ nodes, samples = [], timeDeltas = [] }: Profile): ReadonlyMap<string, number> {
+/** The busy time of each function, by name and place: microseconds. */
+function timesOf({ nodes, samples = [], timeDeltas = [] }: Profile): ReadonlyMap<string, number> {
   const places = new Map(
     nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) => {
       const file = url.replace(/^.*\/(?=dist\/|node_modules\/|bench\/)/, '')
@@ -91,6 +95,5 @@ function shares({ nodes, samples = [], timeDeltas = [] }: Profile): ReadonlyMap<
     const place = places.get(id)!
     if (!NOT_WORK.has(place)) times.set(place, (times.get(place) ?? 0) + timeDeltas[i]!)
   })
-  const total = [...times.values()].reduce((sum, time) => sum + time, 0)
-  return new Map([...times].map(([place, time]) => [place, time / total]))
+  return times
 }

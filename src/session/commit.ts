@@ -43,8 +43,10 @@ export class Committer {
   readonly #users: Users
   readonly #limit: UserLimit | null
   readonly #mint: () => Identity
-  /** Saves, touches and destroys that are not over. */
-  readonly #underWay = new Set<Promise<unknown>>()
+  /** How many saves, touches and destroys are not over. */
+  #underWay = 0
+  /** What is told when none is any more; null while nobody waits for that. */
+  #whenIdle: (() => void) | null = null
 
   constructor(options: CommitterOptions) {
     this.#records = new Records(options)
@@ -179,13 +181,20 @@ export class Committer {
 
   async #idle(): Promise<void> {
     // What ends may be followed at once by what waited for it.
-    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
+    while (this.#underWay > 0) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#whenIdle = resolve
+      await promise
+    }
   }
 
   #noted<R>(work: Awaitable<R>): Awaitable<R> {
     if (!(work instanceof Promise)) return work
-    const end = (): void => void this.#underWay.delete(work)
-    this.#underWay.add(work)
+    // A count, as a Set would keep requests alive: see Deadlines.
+    this.#underWay++
+    const end = (): void => {
+      if (--this.#underWay === 0) this.#whenIdle?.()
+    }
     work.then(end, end)
     return work
   }

@@ -9,7 +9,11 @@ import { instantBy } from '../clock.ts'
  */
 export class Deadlines {
   readonly #clock: Clock
-  readonly #waits = new Set<Wait>()
+  /**
+   * In no order. Not a Set: from time to time a Set moves to another table and leaves in the old one what was in it then, which, once the
+   * old one is in the old generation, outlives its request by many collections, with all that it holds.
+   */
+  readonly #waits: Wait[] = []
   #watching = false
   #unsettled = 0
   #silentSince = Infinity
@@ -44,8 +48,8 @@ export class Deadlines {
     this.#unsettled++
     if (this.#silentSince === Infinity) this.#silentSince = instantBy(this.#clock)
     return new Promise((resolve, reject) => {
-      const wait = { until, expire: () => reject(explain(late())) }
-      this.#waits.add(wait)
+      const wait = { until, at: this.#waits.length, expire: () => reject(explain(late())) }
+      this.#waits.push(wait)
       work.then(
         (value) => {
           this.#settle(wait)
@@ -61,17 +65,29 @@ export class Deadlines {
   }
 
   #settle(wait: Wait): void {
-    this.#waits.delete(wait)
+    this.#take(wait)
     this.#unsettled--
     this.#silentSince = this.#unsettled === 0 ? Infinity : instantBy(this.#clock)
   }
 
+  /** Takes a wait out, the last one in its place. @returns whether it was there */
+  #take(wait: Wait): boolean {
+    if (wait.at === GONE) return false
+    const last = this.#waits.pop()!
+    if (last !== wait) {
+      last.at = wait.at
+      this.#waits[last.at] = last
+    }
+    wait.at = GONE
+    return true
+  }
+
   async #watch(): Promise<void> {
     this.#watching = true
-    while (this.#waits.size > 0) {
+    while (this.#waits.length > 0) {
       await this.#clock.sleep(TICK)
       const now = instantBy(this.#clock)
-      const late = [...this.#waits].filter(({ until }) => now >= until)
+      const late = this.#waits.filter(({ until }) => now >= until)
       if (late.length > 0) void this.#expire(late)
     }
     this.#watching = false
@@ -80,14 +96,18 @@ export class Deadlines {
   async #expire(late: readonly Wait[]): Promise<void> {
     // Where the event loop stood still, the answers have come in time, and are still to be read.
     await nextTurn()
-    for (const wait of late) if (this.#waits.delete(wait)) wait.expire()
+    for (const wait of late) if (this.#take(wait)) wait.expire()
   }
 }
 
 interface Wait {
   readonly until: number
+  /** Where it stands among the others; {@link GONE} when it does no more. */
+  at: number
   readonly expire: () => void
 }
+
+const GONE = -1
 
 const asItIs = (error: unknown): unknown => error
 
