@@ -67,28 +67,15 @@ export function sessionMiddleware<
     return runIn(context, next)
   }
 
-  async function enterLater(
-    opened: Promise<Session<T>>,
-    request: R,
-    response: NodeResponse,
-    next: (error?: unknown) => void,
-  ): Promise<void> {
-    let session: Session<T>
-    try {
-      session = await opened
-    } catch (error) {
-      return uncaught(next, error)
-    }
-    return uncaught(enter, session, request, response, next)
-  }
-
   return (request, response, next) => {
     // Mounted further out already, it is that session which counts: a second one would send a second cookie of the name.
     if (skip?.(request) === true || isHeldFor(response, manager)) return next()
     const opened = manager.openNow(request)
-    return opened instanceof Promise
-      ? enterLater(opened, request, response, next)
-      : enter(opened, request, response, next)
+    if (!(opened instanceof Promise)) return enter(opened, request, response, next)
+    return opened.then(
+      (session) => uncaught(enter, session, request, response, next),
+      (error: unknown) => uncaught(next, error),
+    )
   }
 }
 

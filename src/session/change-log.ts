@@ -27,7 +27,8 @@ export interface Draft {
 export function draftOf(record: SessionData | null): Draft {
   if (record === null) return { data: {}, flash: new Set(), expiresAt: null }
   // From the text, not from `record.data`: somebody may hold that object and be changing it.
-  return { data: parseData(record.json), flash: new Set(record.flash), expiresAt: record.expiresAt }
+  const { json, flash, expiresAt } = record
+  return { data: parseData(json), flash: flash.length === 0 ? new Set() : new Set(flash), expiresAt }
 }
 
 /**

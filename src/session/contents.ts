@@ -15,6 +15,17 @@ export interface Change {
   unconfirmed: unknown
 }
 
+/** An object that the handler holds, and its JSON text when it was handed out. */
+interface HandedOut {
+  readonly value: object
+  readonly text: string
+}
+
+interface Lent extends HandedOut {
+  /** The JSON text of the value that it was made of. */
+  readonly from: string | undefined
+}
+
 /**
  * What a handler reads and writes: a working copy of one record's data, with the log of changes made to it.
  *
@@ -26,10 +37,12 @@ export class Contents {
   #record: SessionData | null
   #draft: Draft | null = null
   #log: Operation[] = []
-  readonly #handedOut = new Map<string, { value: object; text: string }>()
-  /** What a schema made of values, by key, with the JSON text of the value `from` which it was made. */
-  readonly #lent = new Map<string, { value: object; text: string; from: string | undefined }>()
-  readonly #consumed = new Set<string>()
+  /** Null while there is nothing in it, as the next two: most sessions of a request never need them. */
+  #handedOut: Map<string, HandedOut> | null = null
+  /** What a schema made of values. */
+  #lent: Map<string, Lent> | null = null
+  /** Flash values that were read. */
+  #consumed: Set<string> | null = null
   #diverged = false
   #unconfirmed: unknown
 
@@ -73,7 +86,7 @@ export class Contents {
     const text = encodeValue(value, key)
     const { data, flash } = this.#open()
     const same = !flash.has(key) && Object.hasOwn(data, key) && this.#isUnchanged(key, text)
-    this.#consumed.delete(key)
+    this.#consumed?.delete(key)
     flash.delete(key)
     this.#adopt(key, value, text)
     if (!same) this.#log.push({ kind: 'set', key, text })
@@ -83,7 +96,7 @@ export class Contents {
   flash(key: string, value: unknown): boolean {
     if (value === undefined) return this.delete(key)
     const text = encodeValue(value, key)
-    this.#consumed.delete(key)
+    this.#consumed?.delete(key)
     this.#open().flash.add(key)
     this.#adopt(key, value, text)
     this.#log.push({ kind: 'flash', key, text })
@@ -115,9 +128,9 @@ export class Contents {
     if (Object.keys(draft.data).length === 0) return false
     draft.data = {}
     draft.flash.clear()
-    this.#handedOut.clear()
-    this.#lent.clear()
-    this.#consumed.clear()
+    this.#handedOut = null
+    this.#lent = null
+    this.#consumed = null
     this.#log.push({ kind: 'clear' })
     return true
   }
@@ -133,7 +146,7 @@ export class Contents {
     // Also where it says the same: from here on the handler holds this object, and may write inside it.
     this.#adopt(key, value, text)
     if (text === before) return { value, changed: false }
-    this.#consumed.delete(key)
+    this.#consumed?.delete(key)
     flash.delete(key)
     this.#log.push({ kind: 'update', key, fn })
     return { value, changed: true }
@@ -164,15 +177,16 @@ export class Contents {
     const from = stored === undefined ? undefined : JSON.stringify(stored)
     // What the schema left as it is stays the session's own object.
     if (text === from) return stored as object
-    const lent = this.#lent.get(key)
+    const lent = this.#lent?.get(key)
     if (lent !== undefined && lent.from === from && lent.text === text) return lent.value
+    this.#lent ??= new Map()
     this.#lent.set(key, { value: made, text, from })
     return made
   }
 
   /** Whether nothing was changed, and nothing handed out that could have been. */
   get isPristine(): boolean {
-    return this.#log.length === 0 && this.#handedOut.size === 0 && this.#lent.size === 0
+    return this.#log.length === 0 && isEmpty(this.#handedOut) && isEmpty(this.#lent)
   }
 
   /** Whether there is anything to save. A value that cannot be saved counts. */
@@ -180,9 +194,9 @@ export class Contents {
     if (this.isPristine) return false
     const { data } = this.#open()
     if (this.#log.length > 0) return true
-    for (const [key, { value, text }] of this.#handedOut)
+    for (const [key, { value, text }] of this.#handedOut ?? [])
       if (read(data, key) === value && safeText(value) !== text) return true
-    for (const { value, text } of this.#lent.values()) if (safeText(value) !== text) return true
+    for (const { value, text } of this.#lent?.values() ?? []) if (safeText(value) !== text) return true
     return false
   }
 
@@ -210,10 +224,10 @@ export class Contents {
     const operations = this.#log
     this.#log = []
     const { data, flash, expiresAt } = this.#open()
-    for (const key of this.#consumed) this.#forget(data, flash, key)
-    this.#consumed.clear()
+    for (const key of this.#consumed ?? []) this.#forget(data, flash, key)
+    this.#consumed = null
     const json = this.#diverged ? null : stringifyData(data)
-    return { operations, json, flash: [...flash], expiresAt, unconfirmed: this.#unconfirmed }
+    return { operations, json, flash: flash.size === 0 ? [] : [...flash], expiresAt, unconfirmed: this.#unconfirmed }
   }
 
   /** Puts back changes that could not be carried into the store, before those made since. */
@@ -238,7 +252,7 @@ export class Contents {
     const merged = draftOf(record)
     const { data, flash, expiresAt } = this.#draft
     // Objects that the handler holds stay the live ones, or what it writes into them from here on would be lost.
-    const kept = new Set([...this.#handedOut.keys(), ...this.#lent.keys()])
+    const kept = new Set([...(this.#handedOut?.keys() ?? []), ...(this.#lent?.keys() ?? [])])
     for (const operation of this.#log) {
       if ('key' in operation) kept.add(operation.key)
       else if (operation.kind === 'expiry') merged.expiresAt = expiresAt
@@ -259,7 +273,7 @@ export class Contents {
   startOver(): void {
     this.#settleAll()
     const { data, flash, expiresAt } = this.#open()
-    for (const key of this.#consumed) this.#forget(data, flash, key)
+    for (const key of this.#consumed ?? []) this.#forget(data, flash, key)
     this.reset(null)
     for (const [key, value] of Object.entries(data)) {
       if (flash.has(key)) this.flash(key, value)
@@ -282,9 +296,9 @@ export class Contents {
     this.#record = record
     this.#draft = null
     this.#log = []
-    this.#handedOut.clear()
-    this.#lent.clear()
-    this.#consumed.clear()
+    this.#handedOut = null
+    this.#lent = null
+    this.#consumed = null
     this.#diverged = false
     this.#unconfirmed = undefined
   }
@@ -296,32 +310,37 @@ export class Contents {
 
   #open(): Draft {
     const draft = (this.#draft ??= draftOf(this.#record))
-    if (this.#lent.size > 0) this.#takeLent(draft)
+    if (this.#lent !== null) this.#takeLent(draft, this.#lent)
     return draft
   }
 
   #handOut(key: string, value: object): void {
-    if (this.#handedOut.get(key)?.value !== value)
-      this.#handedOut.set(key, { value, text: JSON.stringify(value) })
+    if (this.#handedOut?.get(key)?.value !== value)
+      this.#remember(key, value, JSON.stringify(value))
+  }
+
+  #remember(key: string, value: object, text: string): void {
+    this.#handedOut ??= new Map()
+    this.#handedOut.set(key, { value, text })
   }
 
   /** Makes `value` the live one of its key, known by its text. */
   #adopt(key: string, value: unknown, text: string): void {
     put(this.#open().data, key, value)
-    this.#lent.delete(key)
-    if (typeof value === 'object' && value !== null) this.#handedOut.set(key, { value, text })
-    else this.#handedOut.delete(key)
+    this.#lent?.delete(key)
+    if (typeof value === 'object' && value !== null) this.#remember(key, value, text)
+    else this.#handedOut?.delete(key)
   }
 
   /** Makes what was lent, and changed since, the live values of their keys. */
-  #takeLent(draft: Draft): void {
-    for (const [key, { value, text, from }] of this.#lent) {
+  #takeLent(draft: Draft, lent: Map<string, Lent>): void {
+    for (const [key, { value, text, from }] of lent) {
       const changed = safeText(value)
       if (changed === undefined || changed === text) continue
-      this.#lent.delete(key)
+      lent.delete(key)
       put(draft.data, key, value)
-      if (this.#consumed.delete(key)) draft.flash.delete(key)
-      this.#handedOut.set(key, { value, text: changed })
+      if (this.#consumed?.delete(key)) draft.flash.delete(key)
+      this.#remember(key, value, changed)
       this.#log.push({ kind: 'set', key, text: changed, nested: from !== undefined })
     }
   }
@@ -329,44 +348,49 @@ export class Contents {
   #forget(data: Draft['data'], flash: Draft['flash'], key: string): void {
     delete data[key]
     flash.delete(key)
-    this.#handedOut.delete(key)
-    this.#lent.delete(key)
+    this.#handedOut?.delete(key)
+    this.#lent?.delete(key)
   }
 
   /** A flash value read for the first time: it stays readable here, and goes with the next commit. */
   #consume(key: string, value: unknown): void {
-    if (this.#consumed.has(key)) return
+    if (this.#consumed?.has(key)) return
+    this.#consumed ??= new Set()
     this.#consumed.add(key)
     this.#log.push({ kind: 'take', key, text: JSON.stringify(value) })
   }
 
   /** Logs what was written inside the key's object since it was handed out. */
   #settle(key: string): void {
-    const entry = this.#handedOut.get(key)
+    const entry = this.#handedOut?.get(key)
     if (entry === undefined || read(this.#open().data, key) !== entry.value) return
     const text = encodeValue(entry.value, key)
     if (text === entry.text) return
     // A flash value that was read and then written into is wanted after all.
-    if (this.#consumed.delete(key)) this.#open().flash.delete(key)
-    this.#handedOut.set(key, { value: entry.value, text })
+    if (this.#consumed?.delete(key)) this.#open().flash.delete(key)
+    this.#remember(key, entry.value, text)
     this.#log.push({ kind: 'set', key, text, nested: true })
   }
 
   #settleAll(): void {
     this.#open()
-    for (const key of this.#handedOut.keys()) this.#settle(key)
+    for (const key of this.#handedOut?.keys() ?? []) this.#settle(key)
     // What was changed into something that can be stored is among those; what cannot be is refused.
-    for (const [key, { value }] of this.#lent) encodeValue(value, key)
+    for (const [key, { value }] of this.#lent ?? []) encodeValue(value, key)
   }
 
   /** Whether the key's value is what it was when it was loaded or last logged, and has this text. */
   #isUnchanged(key: string, text: string): boolean {
     const value = read(this.#open().data, key)
-    const entry = this.#handedOut.get(key)
+    const entry = this.#handedOut?.get(key)
     if (typeof value !== 'object' || value === null || entry?.value !== value)
       return JSON.stringify(value) === text
     return entry.text === text && safeText(value) === text
   }
+}
+
+function isEmpty(map: ReadonlyMap<string, unknown> | null): boolean {
+  return map === null || map.size === 0
 }
 
 function safeText(value: object): string | undefined {

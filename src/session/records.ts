@@ -101,11 +101,12 @@ export class Records {
    * @throws SessionError `ERR_SESSION_TOO_LARGE`
    */
   compose(written: Draft | Written, about: About): SessionData {
-    const json = 'json' in written ? written.json : stringifyData(written.data)
+    const isText = 'json' in written
+    const json = isText ? written.json : stringifyData(written.data)
     checkSize(json, this.limits.maxSessionBytes)
     const { id, userId, device, createdAt, updatedAt, touchedAt } = about
     const { expiresAt } = written
-    const flash = [...written.flash]
+    const flash = isText ? written.flash : [...written.flash]
     const version = this.#newVersion()
     return new SessionData({
       id,

@@ -189,18 +189,23 @@ export function connectionTo(url: string, clock: Clock, invalidated?: Invalidate
       opening = undefined
     }
   }
-  const use = async <R>(send: (open: OwnConnection) => Promise<R>): Promise<R> => {
-    if (closing !== undefined)
-      throw new SessionError('ERR_SESSION_STORE', 'The store is closed: its close() was called.')
-    if (open === undefined) await (opening ??= connect())
-    // A network that drops a connection may tell nobody, and TCP itself asks for a quarter of an hour: another one shows it.
-    else if (isSilent()) (opening ??= connect()).catch(ignore)
+  const heard = (): void => void (silentSince = Infinity)
+  /** Sends at once, on the connection that is open: what every command but the first does. */
+  const sendOn = <R>(connection: OwnConnection, send: (open: OwnConnection) => Promise<R>): Promise<R> => {
     if (silentSince === Infinity) silentSince = instantBy(clock)
-    try {
-      return await send(open!)
-    } finally {
-      silentSince = Infinity
-    }
+    const reply = send(connection)
+    reply.then(heard, heard)
+    return reply
+  }
+  const use = <R>(send: (open: OwnConnection) => Promise<R>): Promise<R> => {
+    if (closing !== undefined)
+      return Promise.reject(
+        new SessionError('ERR_SESSION_STORE', 'The store is closed: its close() was called.'),
+      )
+    if (open === undefined) return (opening ??= connect()).then(() => sendOn(open!, send))
+    // A network that drops a connection may tell nobody, and TCP itself asks for a quarter of an hour: another one shows it.
+    if (isSilent()) (opening ??= connect()).catch(ignore)
+    return sendOn(open, send)
   }
   return {
     isCluster: false,

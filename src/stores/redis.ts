@@ -100,7 +100,7 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     const near =
       nearCache === false
         ? null
-        : nearCacheOf(nearCache, prefix, () => this.#send(prefix, ['CLIENT', 'TRACKINGINFO']), this.clock)
+        : nearCacheOf(nearCache, prefix, () => this.#send(prefix, ['CLIENT', 'TRACKINGINFO'], asItIs), this.clock)
     const invalidated = near === null ? undefined : (key: string | null) => near.invalidated(key)
     this.#near = near
     this.#connection =
@@ -132,9 +132,9 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     return this.#run(DELETE, id, [])
   }
 
-  async exists(id: string): Promise<boolean> {
+  exists(id: string): Promise<boolean> {
     const key = this.#prefix + id
-    return isOne(await this.#send(key, ['HEXISTS', key, 'v']))
+    return this.#send(key, ['HEXISTS', key, 'v'], isOne)
   }
 
   override load(id: string): Promise<SessionData | Mark | null> {
@@ -162,17 +162,19 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
   /** The ids of a user's sessions are a sorted set of their own, each with the time when it need no longer be looked at. */
   async noteUser(userId: string, id: string, ttl: number): Promise<void> {
     const now = this.clock.now()
-    await this.#eval(NOTE_USER, [this.#keyOfUser(userId)], [String(now), String(deadlineOf(ttl, now)), id])
+    const args = [String(now), String(deadlineOf(ttl, now)), id]
+    await this.#eval(NOTE_USER, [this.#keyOfUser(userId)], args, asItIs)
   }
 
-  async idsOfUser(userId: string): Promise<readonly string[]> {
+  idsOfUser(userId: string): Promise<readonly string[]> {
     const key = this.#keyOfUser(userId)
-    return (await this.#send(key, ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf'])) as string[]
+    const members = ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf']
+    return this.#send(key, members, (reply) => reply as string[])
   }
 
   async forgetUser(userId: string, ids: readonly string[]): Promise<void> {
     const key = this.#keyOfUser(userId)
-    if (ids.length > 0) await this.#send(key, ['ZREM', key, ...ids])
+    if (ids.length > 0) await this.#send(key, ['ZREM', key, ...ids], asItIs)
   }
 
   override async peek(ids: readonly string[]): Promise<(Glimpse | Mark | null)[]> {
@@ -181,7 +183,9 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     const size = this.#connection.isCluster ? 1 : PEEK_KEYS
     const starts = Array.from({ length: Math.ceil(keys.length / size) }, (_, i) => i * size)
     const replies = await Promise.all(
-      starts.map((start) => this.#eval(PEEK, keys.slice(start, start + size), []) as Promise<unknown[]>),
+      starts.map((start) =>
+        this.#eval(PEEK, keys.slice(start, start + size), [], (reply) => reply as unknown[]),
+      ),
     )
     return replies.flat().map((fields, i) => glimpseOf(ids[i]!, fields))
   }
@@ -208,73 +212,104 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     return `${this.#prefix}user:${userId}`
   }
 
-  async #load(id: string): Promise<SessionData | Mark | null> {
+  #load(id: string): Promise<SessionData | Mark | null> {
     const key = this.#prefix + id
-    const found = await this.#read(id, key)
+    const found = this.#read(id, key)
     const durability = this.#durability
-    if (durability === null || found === null || !(isMark(found) || durability.isInDoubt(key))) return found
-    // Somebody may be told, by what was read, that a write was made, or a session ended.
+    return durability === null ? found : this.#confirmed(found, id, key, durability)
+  }
+
+  /** What was found, once replicas have what somebody may be told by it: that a write was made, or a session ended. */
+  async #confirmed(
+    reading: Promise<SessionData | Mark | null>,
+    id: string,
+    key: string,
+    durability: Durability,
+  ): Promise<SessionData | Mark | null> {
+    const found = await reading
+    if (found === null || !(isMark(found) || durability.isInDoubt(key))) return found
     if (!(await this.#run(CONFIRM, id, []))) return null
     durability.resolve(key)
     return found
   }
 
-  async #read(id: string, key: string): Promise<SessionData | Mark | null> {
+  #read(id: string, key: string): Promise<SessionData | Mark | null> {
     const read = ['HMGET', key, 'v', 't', 'd', 'm']
-    if (this.#near === null) return readFields(id, await this.#send(key, read))
-    return this.#near.read(id, async () => {
-      const [fields, left] = await this.#ask(() => this.#connection.pair(key, read, ['PTTL', key]))
-      // -1 is for no end; -2 for no key, of which nothing is kept.
-      return [readFields(id, fields), Number(left) === -1 ? Infinity : Number(left)]
-    })
-  }
-
-  #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
-    const write = (): Promise<boolean> => this.#write(script, id, args)
-    return this.#near === null ? write() : this.#near.write(id, write)
-  }
-
-  async #write(script: Script, id: string, args: readonly string[]): Promise<boolean> {
-    const writes = this.#durability?.connection ?? this.#connection
-    const { losses } = writes
-    const reply = Number(await this.#eval(script, [this.#prefix + id], args, this.#durability))
-    if (reply === UNPUBLISHED) this.#notices.publishRefused()
-    // Refused may be the second attempt, because the first one, whose reply was lost, was made.
-    if (reply === 0 && writes.losses !== losses) throw sentAgain()
-    return reply > 0
-  }
-
-  async #eval(
-    script: Script,
-    keys: readonly string[],
-    args: readonly string[],
-    durability: Durability | null = null,
-  ): Promise<unknown> {
-    const [key] = keys
-    const rest = [String(keys.length), ...keys, ...args]
-    try {
-      return await this.#send(key!, ['EVALSHA', script.sha, ...rest], durability)
-    } catch (error) {
-      // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return this.#send(key!, ['EVAL', script.source, ...rest], durability)
-    }
-  }
-
-  #send(key: string, args: string[], durability: Durability | null = null): Promise<unknown> {
-    return this.#ask(() =>
-      durability === null ? this.#connection.command(key, args) : durability.write(key, args),
+    if (this.#near === null) return this.#send(key, read, (fields) => readFields(id, fields))
+    return this.#near.read(id, () =>
+      this.#ask(
+        () => this.#connection.pair(key, read, ['PTTL', key]),
+        ([fields, left]) => {
+          // -1 is for no end; -2 for no key, of which nothing is kept.
+          return [readFields(id, fields), Number(left) === -1 ? Infinity : Number(left)]
+        },
+      ),
     )
   }
 
-  async #ask<R>(step: () => Promise<R>): Promise<R> {
-    const greeting = this.#greeting.exchange()
-    if (greeting !== null) await greeting
-    try {
-      return await step()
-    } catch (error) {
-      throw explain(error)
+  #run(script: Script, id: string, args: readonly string[]): Promise<boolean> {
+    return this.#near === null
+      ? this.#write(script, id, args)
+      : this.#near.write(id, () => this.#write(script, id, args))
+  }
+
+  #write(script: Script, id: string, args: readonly string[]): Promise<boolean> {
+    const durability = this.#durability
+    const writes = durability?.connection ?? this.#connection
+    const { losses } = writes
+    const judge = (result: unknown): boolean => {
+      const reply = Number(result)
+      if (reply === UNPUBLISHED) this.#notices.publishRefused()
+      // Refused may be the second attempt, because the first one, whose reply was lost, was made.
+      if (reply === 0 && writes.losses !== losses) throw sentAgain()
+      return reply > 0
     }
+    return this.#eval(script, [this.#prefix + id], args, judge, durability)
+  }
+
+  #eval<R>(
+    script: Script,
+    keys: readonly string[],
+    args: readonly string[],
+    read: (reply: unknown) => R,
+    durability: Durability | null = null,
+  ): Promise<R> {
+    const [key] = keys
+    const command = ['EVALSHA', script.sha, String(keys.length), ...keys, ...args]
+    const inFull = (error: unknown): Promise<R> => {
+      // A server that has just started, taken over, or flushed its scripts does not know this one: it is told in full.
+      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw explain(error)
+      return this.#send(key!, ['EVAL', script.source, ...command.slice(2)], read, durability)
+    }
+    return this.#send(key!, command, read, durability, inFull)
+  }
+
+  #send<R>(
+    key: string,
+    args: string[],
+    read: (reply: unknown) => R,
+    durability: Durability | null = null,
+    failed?: (error: unknown) => Promise<R>,
+  ): Promise<R> {
+    const command = (): Promise<unknown> =>
+      durability === null ? this.#connection.command(key, args) : durability.write(key, args)
+    return this.#ask(command, read, failed)
+  }
+
+  /**
+   * Sends a command as soon as Redis has been greeted. By as few promises as will do: every request waits on these.
+   * @param read makes an answer of the reply
+   * @param failed goes on from the error of a reply. Default: rejects with what {@link explain} makes of it
+   */
+  #ask<R, A>(
+    command: () => Promise<R>,
+    read: (reply: R) => A,
+    failed: (error: unknown) => A | Promise<A> = fail,
+  ): Promise<A> {
+    const greeting = this.#greeting.exchange()
+    return greeting === null
+      ? command().then(read, failed)
+      : greeting.then(() => command().then(read, failed))
   }
 }
 
@@ -447,6 +482,12 @@ function sentAgain(): SessionError {
     'ERR_SESSION_STORE',
     'The connection to Redis was lost, and the client sent a write again; it was refused, or had been made the first time.',
   )
+}
+
+const asItIs = (reply: unknown): unknown => reply
+
+const fail = (error: unknown): never => {
+  throw explain(error)
 }
 
 /** What an error of Redis becomes on its way out. */
