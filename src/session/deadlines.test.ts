@@ -4,20 +4,22 @@ import { promisify } from 'node:util'
 
 import { describe, expect, test, vi } from 'vitest'
 
+import type { Clock } from '../clock.ts'
 import { systemClock } from '../clock.ts'
 import { ManualClock } from '../testing/clock.ts'
+import type { WaitErrors } from './deadlines.ts'
 import { Deadlines } from './deadlines.ts'
 
 const never = new Promise<never>(() => {})
-const late = (): Error => new Error('late')
+const errors: WaitErrors = { late: () => new Error('late'), explain: (_operation, error) => error as Error }
 
 /** Deadlines by a clock that begins at 0; `outcome` tells how a wait has ended so far. */
 function setUp() {
   const clock = new ManualClock(0)
-  const deadlines = new Deadlines(clock)
+  const deadlines = new Deadlines(clock, errors)
   const wait = (work: Promise<unknown>, until: number): { outcome: unknown } => {
     const seen: { outcome: unknown } = { outcome: 'waiting' }
-    deadlines.within(work, until, late).then(
+    deadlines.within(work, until, 'load').then(
       (value) => (seen.outcome = value),
       (error: Error) => (seen.outcome = error.message),
     )
@@ -29,8 +31,8 @@ function setUp() {
 describe('waiting ends', () => {
   test('with the work, whatever comes of it', async () => {
     const { deadlines } = setUp()
-    await expect(deadlines.within(Promise.resolve(1), 100, late)).resolves.toBe(1)
-    await expect(deadlines.within(Promise.reject(new Error('broken')), 100, late)).rejects.toThrow('broken')
+    await expect(deadlines.within(Promise.resolve(1), 100, 'load')).resolves.toBe(1)
+    await expect(deadlines.within(Promise.reject(new Error('broken')), 100, 'load')).rejects.toThrow('broken')
   })
 
   test('at the deadline, and at most 50 ms after it', async () => {
@@ -72,17 +74,17 @@ test('work that fails after its deadline bothers nobody', async () => {
 test('one watch looks over all waits, and none sleeps when there is nothing to wait for', async () => {
   const { clock, deadlines } = setUp()
   const sleep = vi.spyOn(clock, 'sleep')
-  await Promise.all(Array.from({ length: 100 }, (_, i) => deadlines.within(Promise.resolve(i), 1000, late)))
+  await Promise.all(Array.from({ length: 100 }, (_, i) => deadlines.within(Promise.resolve(i), 1000, 'load')))
   expect(sleep).toHaveBeenCalledTimes(1)
   await clock.advance(10_000)
   expect(sleep).toHaveBeenCalledTimes(1)
 })
 
 test('an answer that came in time is not late because the event loop stood still', async () => {
-  const deadlines = new Deadlines(systemClock)
+  const deadlines = new Deadlines(systemClock, errors)
   const start = performance.now()
   // It comes by way of the event loop, as a server's does.
-  const work = deadlines.within(promisify(randomBytes)(1), start + 20, late)
+  const work = deadlines.within(promisify(randomBytes)(1), start + 20, 'load')
   while (performance.now() < start + 200);
   await expect(work).resolves.toBeInstanceOf(Uint8Array)
 })
@@ -90,13 +92,14 @@ test('an answer that came in time is not late because the event loop stood still
 test('a clock that is set back or forward moves no deadline', async () => {
   const day = new ManualClock(0)
   const steady = new ManualClock(0)
-  const deadlines = new Deadlines({
+  const clock: Clock = {
     now: () => day.now(),
     monotonic: () => steady.now(),
     sleep: (ms, signal) => steady.sleep(ms, signal),
-  })
+  }
+  const deadlines = new Deadlines(clock, errors)
   let outcome: unknown = 'waiting'
-  deadlines.within(never, 1000, late).catch((error: Error) => (outcome = error.message))
+  deadlines.within(never, 1000, 'load').catch((error: Error) => (outcome = error.message))
   await day.advance(960_000)
   await steady.advance(950)
   await nextTurn()
@@ -106,16 +109,33 @@ test('a clock that is set back or forward moves no deadline', async () => {
   expect(outcome).toBe('late')
 })
 
-test('what has not settled is counted, waited for or not, and since when nothing settles', async () => {
+test('what has not settled is counted, waited for or not, and for how long nothing settles', async () => {
   const { clock, deadlines, wait } = setUp()
   const work = Promise.withResolvers<number>()
   await clock.advance(7)
+  expect(deadlines.silentFor(7)).toBe(0)
   wait(work.promise, 100)
+  expect(deadlines.silentFor(7)).toBe(0)
   await clock.advance(300)
   wait(never, 400)
   await nextTurn()
-  expect(deadlines).toMatchObject({ unsettled: 2, silentSince: 7 })
+  expect(deadlines.unsettled).toBe(2)
+  expect(deadlines.silentFor(307)).toBe(300)
   work.resolve(1)
   await nextTurn()
-  expect(deadlines).toMatchObject({ unsettled: 1, silentSince: 307 })
+  expect(deadlines.unsettled).toBe(1)
+  expect(deadlines.silentFor(307)).toBe(0)
+  expect(deadlines.silentFor(400)).toBe(93)
+})
+
+test('who waits is kept in no order, and each leaves by itself', async () => {
+  const { clock, wait } = setUp()
+  const works = Array.from({ length: 6 }, () => Promise.withResolvers<number>())
+  const seen = works.map(({ promise }, i) => wait(promise, 100 + i))
+  for (const i of [0, 5, 2]) works[i]!.resolve(i)
+  await nextTurn()
+  expect(seen.map(({ outcome }) => outcome)).toEqual([0, 'waiting', 2, 'waiting', 'waiting', 5])
+  await clock.advance(200)
+  await nextTurn()
+  expect(seen.map(({ outcome }) => outcome)).toEqual([0, 'late', 2, 'late', 'late', 5])
 })

@@ -9,6 +9,7 @@ import { instantBy } from '../clock.ts'
  */
 export class Deadlines {
   readonly #clock: Clock
+  readonly #errors: WaitErrors
   /**
    * In no order. Not a Set: from time to time a Set moves to another table and leaves in the old one what was in it then, which, once the
    * old one is in the old generation, outlives its request by many collections, with all that it holds.
@@ -16,10 +17,13 @@ export class Deadlines {
   readonly #waits: Wait[] = []
   #watching = false
   #unsettled = 0
-  #silentSince = Infinity
+  #silentSince = 0
+  /** Whether something has settled, or work begun where there was none, since {@link silentFor} was last asked. */
+  #isStirring = true
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, errors: WaitErrors) {
     this.#clock = clock
+    this.#errors = errors
   }
 
   /** How much work has not settled, whether anybody still waits for it or not. */
@@ -27,47 +31,45 @@ export class Deadlines {
     return this.#unsettled
   }
 
-  /** Since when all work has waited without any of it settling, by {@link instantBy}; Infinity where none waits. */
-  get silentSince(): number {
-    return this.#silentSince
+  /**
+   * For how many milliseconds all work has waited without any of it settling, so far as those who asked could see; 0 where none waits.
+   * @param now by {@link instantBy}
+   */
+  silentFor(now: number): number {
+    if (this.#isStirring) this.#silentSince = now
+    this.#isStirring = this.#unsettled === 0
+    return now - this.#silentSince
   }
 
   /**
    * Waits for `work`, but not past `until`, nor more than {@link TICK} ms longer. The work itself goes on: what stores are built on cannot
    * take back a command that was sent, and an AbortSignal for each would cost every call what only one in a million uses.
    * @param until by {@link instantBy}
-   * @param late makes the error to reject with
-   * @param explain makes an error of what the work, or `late`, came to. Default: as it is
+   * @param operation what the errors name
    */
-  within<R>(
-    work: Promise<R>,
-    until: number,
-    late: () => Error,
-    explain: (error: unknown) => unknown = asItIs,
-  ): Promise<R> {
+  within<R>(work: Promise<R>, until: number, operation: string): Promise<R> {
     this.#unsettled++
-    if (this.#silentSince === Infinity) this.#silentSince = instantBy(this.#clock)
-    return new Promise((resolve, reject) => {
-      const wait = { until, at: this.#waits.length, expire: () => reject(explain(late())) }
-      this.#waits.push(wait)
-      work.then(
-        (value) => {
-          this.#settle(wait)
-          resolve(value)
-        },
-        (error: unknown) => {
-          this.#settle(wait)
-          reject(explain(error))
-        },
-      )
-      if (!this.#watching) void this.#watch()
-    })
+    const { promise, resolve, reject } = Promise.withResolvers<R>()
+    const wait: Wait = { until, operation, at: this.#waits.length, reject }
+    this.#waits.push(wait)
+    work.then(
+      (value) => {
+        this.#settle(wait)
+        resolve(value)
+      },
+      (error: unknown) => {
+        this.#settle(wait)
+        reject(this.#errors.explain(operation, error))
+      },
+    )
+    if (!this.#watching) void this.#watch()
+    return promise
   }
 
   #settle(wait: Wait): void {
     this.#take(wait)
     this.#unsettled--
-    this.#silentSince = this.#unsettled === 0 ? Infinity : instantBy(this.#clock)
+    this.#isStirring = true
   }
 
   /** Takes a wait out, the last one in its place. @returns whether it was there */
@@ -96,20 +98,27 @@ export class Deadlines {
   async #expire(late: readonly Wait[]): Promise<void> {
     // Where the event loop stood still, the answers have come in time, and are still to be read.
     await nextTurn()
-    for (const wait of late) if (this.#take(wait)) wait.expire()
+    for (const wait of late) if (this.#take(wait)) wait.reject(this.#errors.late(wait.operation))
   }
+}
+
+/** What waits reject with. */
+export interface WaitErrors {
+  /** For work whose time is up. */
+  late(operation: string): Error
+  /** For work that failed. */
+  explain(operation: string, error: unknown): Error
 }
 
 interface Wait {
   readonly until: number
+  readonly operation: string
   /** Where it stands among the others; {@link GONE} when it does no more. */
   at: number
-  readonly expire: () => void
+  readonly reject: (error: Error) => void
 }
 
 const GONE = -1
-
-const asItIs = (error: unknown): unknown => error
 
 /** Milliseconds between two looks. */
 const TICK = 50

@@ -8,6 +8,7 @@ import type { SessionData } from '../stores/session-data.ts'
 import type { Glimpse, Mark, SessionStore } from '../stores/store.ts'
 import type { UserIndex } from '../stores/user-index.ts'
 import { hasUserIndex } from '../stores/user-index.ts'
+import type { WaitErrors } from './deadlines.ts'
 import { Deadlines } from './deadlines.ts'
 
 /**
@@ -30,7 +31,7 @@ export class StoreCalls {
     this.#store = store
     this.#users = hasUserIndex(store) ? store : null
     this.#clock = clock
-    this.#deadlines = new Deadlines(clock)
+    this.#deadlines = new Deadlines(clock, ERRORS)
   }
 
   /** Waits until the clock knows the time: before that, nothing must be dated. */
@@ -91,24 +92,22 @@ export class StoreCalls {
   }
 
   #call<R>(operation: string, until: number, step: () => Promise<R>): Awaitable<R> {
-    const explained = (error: unknown): SessionError => explain(operation, error)
     try {
       const now = instantBy(this.#clock)
       if (now >= until) throw tooLate(operation)
       if (this.#isClogged(now)) throw clogged(operation)
       const work = step()
       const answer = answerOf(work)
-      if (answer !== work) return answer
-      return this.#deadlines.within(work, until, () => tooLate(operation), explained)
+      return answer === work ? this.#deadlines.within(work, until, operation) : answer
     } catch (error) {
-      return Promise.reject(explained(error))
+      return Promise.reject(explain(operation, error))
     }
   }
 
   /** Whether calls only pile up at the store: many wait, and none has been answered for a while. Lets one through now and then. */
   #isClogged(now: number): boolean {
-    const { unsettled, silentSince } = this.#deadlines
-    if (unsettled < MAX_UNSETTLED || now - silentSince < SILENCE) return false
+    const silence = this.#deadlines.silentFor(now)
+    if (this.#deadlines.unsettled < MAX_UNSETTLED || silence < SILENCE) return false
     if (now - this.#triedAt < TRY_EVERY) return true
     this.#triedAt = now
     return false
@@ -139,6 +138,8 @@ function clogged(operation: string): SessionError {
     { operation },
   )
 }
+
+const ERRORS: WaitErrors = { late: (operation) => explain(operation, tooLate(operation)), explain }
 
 /** The error that a call rejects with; told of, unless it is the record's own fault. */
 function explain(operation: string, error: unknown): SessionError {
