@@ -227,7 +227,13 @@ export class Contents {
     for (const key of this.#consumed ?? []) this.#forget(data, flash, key)
     this.#consumed = null
     const json = this.#diverged ? null : stringifyData(data)
-    return { operations, json, flash: flash.size === 0 ? [] : [...flash], expiresAt, unconfirmed: this.#unconfirmed }
+    return {
+      operations,
+      json,
+      flash: flash.size === 0 ? [] : [...flash],
+      expiresAt,
+      unconfirmed: this.#unconfirmed,
+    }
   }
 
   /** Puts back changes that could not be carried into the store, before those made since. */
@@ -315,8 +321,7 @@ export class Contents {
   }
 
   #handOut(key: string, value: object): void {
-    if (this.#handedOut?.get(key)?.value !== value)
-      this.#remember(key, value, JSON.stringify(value))
+    if (this.#handedOut?.get(key)?.value !== value) this.#remember(key, value, JSON.stringify(value))
   }
 
   #remember(key: string, value: object, text: string): void {

@@ -100,7 +100,12 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     const near =
       nearCache === false
         ? null
-        : nearCacheOf(nearCache, prefix, () => this.#send(prefix, ['CLIENT', 'TRACKINGINFO'], asItIs), this.clock)
+        : nearCacheOf(
+            nearCache,
+            prefix,
+            () => this.#send(prefix, ['CLIENT', 'TRACKINGINFO'], asItIs),
+            this.clock,
+          )
     const invalidated = near === null ? undefined : (key: string | null) => near.invalidated(key)
     this.#near = near
     this.#connection =

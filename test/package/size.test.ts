@@ -16,17 +16,17 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 27_300,
+  '.': 27_400,
   './crossws': 1400,
   './express': 2300,
   './fetch': 900,
   './hono': 1100,
   './hono-ws': 1400,
   './node': 2300,
-  './redis': 6600,
+  './redis': 6700,
   './socket.io': 1800,
-  './sqlite': 3100,
-  './sse': 700,
+  './sqlite': 3200,
+  './sse': 800,
   './ws': 1500,
 }
 
