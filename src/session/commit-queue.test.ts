@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 
 import { CommitQueue } from './commit-queue.ts'
@@ -54,6 +55,45 @@ describe('entries', () => {
     queue.add('a', '2')
     expect(log.at(-1)).toBe('a: 2 on null')
   })
+})
+
+test('each session has a line of its own, whatever lines come and go beside it', async () => {
+  const ids = fc.constantFrom('', 'a', 'ab', 'ab1', 'ab2', 'ab3', 'b')
+  const deed = fc.oneof(
+    fc.record({ kind: fc.constant('add'), id: ids }),
+    fc.record({ kind: fc.constant('end'), id: ids }),
+  )
+  await fc.assert(
+    fc.asyncProperty(fc.array(deed, { maxLength: 60 }), async (deeds) => {
+      const ends = new Map<string, () => void>()
+      const carried: string[] = []
+      const queue = new CommitQueue<string, string>(async (id, batch, latest) => {
+        expect(ends.has(id), 'one batch at a time').toBe(false)
+        carried.push(...batch)
+        await new Promise<void>((resolve) => ends.set(id, resolve))
+        ends.delete(id)
+        return `${id}${latest ?? ''}`
+      })
+      const given: string[] = []
+      const end = async (id: string): Promise<void> => {
+        ends.get(id)?.()
+        await nextTurn()
+      }
+      for (const { kind, id } of deeds) {
+        if (kind === 'end') await end(id)
+        else {
+          const entry = `${id}:${given.length}`
+          given.push(entry)
+          queue.add(id, entry)
+        }
+      }
+      while (ends.size > 0) await end([...ends.keys()][0]!)
+      expect(carried.toSorted()).toEqual(given.toSorted())
+      const ofOne = (id: string, all: string[]): string[] => all.filter((entry) => entry.startsWith(`${id}:`))
+      for (const id of ['', 'a', 'ab', 'ab1', 'ab2', 'ab3', 'b'])
+        expect(ofOne(id, carried)).toEqual(ofOne(id, given))
+    }),
+  )
 })
 
 describe('a step that ends the session', () => {
