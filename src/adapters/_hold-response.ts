@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 
 import type { HeaderLine } from '../answer.ts'
+import type { Awaitable } from '../awaitable.ts'
 import type { AnswerHeaders, FailureAnswer } from './_middleware.ts'
 import { isUnavailable, putHeaders, UNAVAILABLE } from './_middleware.ts'
 
@@ -23,7 +24,7 @@ export interface HeaderHook {
   /** Whom it acts for. */
   readonly owner: object
   /** Called once, with the status that the answer will have. Gives the header lines to put beside the application's. */
-  beforeHeaders(status: number): readonly HeaderLine[] | Promise<readonly HeaderLine[]>
+  beforeHeaders(status: number): Awaitable<{ readonly headers: readonly HeaderLine[] }>
   /** Told why an answer was taken over or broken off, unless the store is to blame. */
   report(error: unknown): void
 }
@@ -115,9 +116,9 @@ class Hold {
   #begin(statusCode: number): void {
     for (const hook of this.hooks) {
       try {
-        const lines = hook.beforeHeaders(statusCode)
-        if (lines instanceof Promise) this.#await(hook, lines)
-        else this.#lines.push(...lines)
+        const given = hook.beforeHeaders(statusCode)
+        if (given instanceof Promise) this.#await(hook, given)
+        else this.#lines.push(...given.headers)
       } catch (error) {
         this.#failures.push({ hook, error })
       }
@@ -136,11 +137,11 @@ class Hold {
     return this.writeHead.call(res, res.statusCode)
   }
 
-  #await(hook: HeaderHook, lines: Promise<readonly HeaderLine[]>): void {
+  #await(hook: HeaderHook, given: Promise<{ readonly headers: readonly HeaderLine[] }>): void {
     this.#awaited++
-    lines.then(
-      (lines) => {
-        this.#lines.push(...lines)
+    given.then(
+      ({ headers }) => {
+        this.#lines.push(...headers)
         this.#heard()
       },
       (error: unknown) => {
@@ -163,9 +164,9 @@ class Hold {
     this.setHeader = res.setHeader
     this.appendHeader = res.appendHeader
     this.removeHeader = res.removeHeader
-    res.setHeader = SEALED_METHODS.setHeader
-    res.appendHeader = SEALED_METHODS.appendHeader
-    res.removeHeader = SEALED_METHODS.removeHeader
+    res.setHeader = sealedSetHeader
+    res.appendHeader = sealedAppendHeader
+    res.removeHeader = sealedRemoveHeader
     // Not defineProperties, which takes twice as long.
     Object.defineProperty(res, 'headersSent', SEALED_PROPERTIES.headersSent)
     Object.defineProperty(res, 'writableEnded', SEALED_PROPERTIES.writableEnded)
@@ -272,8 +273,7 @@ interface Call {
 }
 
 function writeHead(this: HeldResponse, ...args: unknown[]): unknown {
-  const hold = this[HOLD]!
-  if (hold.phase === 'held') throw headersSent('write')
+  const hold = unsealed(this, 'write')
   if (hold.phase === 'taken') return this
   const [status, reason] = args
   const headers = typeof reason === 'string' ? args[2] : (args[2] ?? reason)
@@ -361,19 +361,26 @@ function drain(res: HeldResponse): void {
   for (const listener of res[HOLD]!.diverted.splice(0)) if (!present.includes(listener)) listener.call(res)
 }
 
-const SEALED_METHODS = {
-  setHeader(this: HeldResponse, ...args: unknown[]): unknown {
-    if (this[HOLD]!.phase === 'held') throw headersSent('set')
-    return this[HOLD]!.setHeader!.apply(this, args)
-  },
-  appendHeader(this: HeldResponse, ...args: unknown[]): unknown {
-    if (this[HOLD]!.phase === 'held') throw headersSent('append')
-    return this[HOLD]!.appendHeader!.apply(this, args)
-  },
-  removeHeader(this: HeldResponse, ...args: unknown[]): unknown {
-    if (this[HOLD]!.phase === 'held') throw headersSent('remove')
-    return this[HOLD]!.removeHeader!.apply(this, args)
-  },
+function sealedSetHeader(this: HeldResponse, ...args: unknown[]): unknown {
+  return unsealed(this, 'set').setHeader!.apply(this, args)
+}
+
+function sealedAppendHeader(this: HeldResponse, ...args: unknown[]): unknown {
+  return unsealed(this, 'append').appendHeader!.apply(this, args)
+}
+
+function sealedRemoveHeader(this: HeldResponse, ...args: unknown[]): unknown {
+  return unsealed(this, 'remove').removeHeader!.apply(this, args)
+}
+
+/** @throws Error while the answer is held: Node's own, as it would be had the headers been sent */
+function unsealed(res: HeldResponse, action: string): Hold {
+  const hold = res[HOLD]!
+  if (hold.phase === 'held')
+    throw Object.assign(new Error(`Cannot ${action} headers after they are sent to the client`), {
+      code: 'ERR_HTTP_HEADERS_SENT',
+    })
+  return hold
 }
 
 const SEALED_PROPERTIES = {
@@ -393,13 +400,6 @@ const SEALED_PROPERTIES = {
 
 function inherited(res: HeldResponse, name: string): unknown {
   return Reflect.get(Object.getPrototypeOf(res) as object, name, res)
-}
-
-/** Node's own error, as it would be thrown had the headers been sent. */
-function headersSent(action: string): Error {
-  return Object.assign(new Error(`Cannot ${action} headers after they are sent to the client`), {
-    code: 'ERR_HTTP_HEADERS_SENT',
-  })
 }
 
 function isHttp2(res: HeldResponse): boolean {

@@ -1,7 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { Http2ServerRequest } from 'node:http2'
 
-import type { HeaderLine } from '../answer.ts'
+import type { Commit } from '../answer.ts'
+import type { Awaitable } from '../awaitable.ts'
 import type { ContextOptions } from '../context.ts'
 import { attach, Context, runIn } from '../context.ts'
 import type { NodeRequest } from '../cookie/connection.ts'
@@ -72,10 +73,9 @@ export function sessionMiddleware<
     if (skip?.(request) === true || isHeldFor(response, manager)) return next()
     const opened = manager.openNow(request)
     if (!(opened instanceof Promise)) return enter(opened, request, response, next)
-    return opened.then(
-      (session) => uncaught(enter, session, request, response, next),
-      (error: unknown) => uncaught(next, error),
-    )
+    const entered = (session: Session<T>): void => uncaught(enter, session, request, response, next)
+    const failed = (error: unknown): void => uncaught(next, error)
+    return opened.then(entered, failed)
   }
 }
 
@@ -113,9 +113,8 @@ class SessionHook<T extends object, R> implements HeaderHook {
     this.#onError = onError
   }
 
-  beforeHeaders(status: number): readonly HeaderLine[] | Promise<readonly HeaderLine[]> {
-    const committed = this.owner.commitNow(this.#context.session, status)
-    return committed instanceof Promise ? committed.then(({ headers }) => headers) : committed.headers
+  beforeHeaders(status: number): Awaitable<Commit> {
+    return this.owner.commitNow(this.#context.session, status)
   }
 
   report(error: unknown): void {
