@@ -26,18 +26,10 @@ export interface Ending {
 
 /** Starts an app, and waits until it listens. It ends with the test process at the latest. */
 export async function startApp(options: AppOptions, settings: AppSettings = {}): Promise<App> {
-  const { wrapper = [], nodeArgs = [], env = {} } = settings
+  const { nodeArgs = [], env = {} } = settings
   const program = fileURLToPath(new URL('app.ts', import.meta.url))
-  const [command, ...args] = [
-    ...wrapper,
-    process.execPath,
-    '--unhandled-rejections=strict',
-    '--expose-gc',
-    ...nodeArgs,
-    program,
-    JSON.stringify(options),
-  ]
-  const child = spawn(command!, args, {
+  const args = ['--unhandled-rejections=strict', '--expose-gc', ...nodeArgs, program, JSON.stringify(options)]
+  const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     env: { ...process.env, ...env },
   })
@@ -80,8 +72,6 @@ export async function startApp(options: AppOptions, settings: AppSettings = {}):
 
 /** How the process is run. */
 export interface AppSettings {
-  /** A command that runs it, as in `['faketime', '-f', '+16m']`. */
-  wrapper?: readonly string[]
   nodeArgs?: readonly string[]
   env?: Readonly<Record<string, string>>
 }
