@@ -2,7 +2,7 @@
  * Measures what sessions cost: Holdfast, the other libraries, and the floor. `npm run bench` runs all of it, writes `bench/results/`
  * and the tables of `docs/benchmarks.md`, that of the aims among them; `npm run bench -- --short` only sees that it works, in about a minute.
  *
- *     npm run bench -- [http] [micro] [memory] [start] [growth]     parts; default: all
+ *     npm run bench -- [http] [micro] [near] [memory] [start] [growth]     parts; default: all
  *       --setup holdfast/node,express-session   --store memory,redis   --case read,write   --size 1024   (a selection writes to --out only)
  *       --turns 5 --rounds 3 --requests 2000    how long it takes, and how steady it is
  *       --report                                measures nothing, and makes tables and charts of the last results
@@ -26,6 +26,8 @@ import { measureGrowth } from './parts/grow.ts'
 import type { MemoryResult } from './parts/memory-stores.ts'
 import { MEMORY_STORES } from './parts/memory-stores.ts'
 import type { MicroRow } from './parts/micro.ts'
+import type { NearResult } from './parts/near.ts'
+import { measureNear } from './parts/near.ts'
 import type { Entry } from './parts/start-up.ts'
 import { measureStart } from './parts/start-up.ts'
 import { Progress } from './report/progress.ts'
@@ -35,6 +37,7 @@ export interface Results {
   readonly machine: Readonly<Record<string, string | number>>
   readonly http: readonly Row[]
   readonly micro: readonly MicroRow[]
+  readonly near: NearResult
   readonly memory: readonly MemoryResult[]
   readonly start: readonly Entry[]
   readonly growth: readonly Growth[]
@@ -58,7 +61,7 @@ const { values, positionals } = parseArgs({
   },
 })
 const { short } = values
-const PARTS = ['http', 'micro', 'memory', 'start', 'growth'] as const
+const PARTS = ['http', 'micro', 'near', 'memory', 'start', 'growth'] as const
 const parts = pick(PARTS, positionals.length === 0 ? undefined : positionals.join())
 const isSelection = [values.setup, values.store, values.case, values.size].some(
   (value) => value !== undefined,
@@ -95,6 +98,16 @@ const MEASURES = {
     progress.say('the core without HTTP')
     return inChild('micro.ts', { rounds: short ? 3 : 41, batch: short ? 100 : 1000 })
   },
+  near: (progress: Progress): Promise<NearResult> =>
+    measureNear(
+      {
+        starts: short ? 1 : 7,
+        rounds: short ? 1 : 8,
+        requests: short ? 200 : 3000,
+        sessions: short ? 100 : 1000,
+      },
+      progress,
+    ),
   async memory(progress: Progress): Promise<MemoryResult[]> {
     progress.expect(MEMORY_STORES.length)
     const results: MemoryResult[] = []

@@ -1,8 +1,8 @@
 /** The load: keep-alive connections, one request under way on each, over bare sockets, as an HTTP client would cost more than the server. */
 import { once } from 'node:events'
-import { setPriority } from 'node:os'
 import type { Socket } from 'node:net'
 import { connect } from 'node:net'
+import { constants, getPriority, setPriority } from 'node:os'
 
 export interface Answered {
   /** Milliseconds that each request took, in no order. */
@@ -35,8 +35,7 @@ export class Load {
   async run(requests: readonly Buffer[], count: number, read?: (answer: Buffer) => void): Promise<Answered> {
     const latencies = new Float64Array(count)
     let next = 0
-    setPriority(19)
-    const wakeful = new Wakefulness()
+    const sleep = stayAwake()
     const begin = performance.now()
     const work = async (connection: Connection): Promise<void> => {
       await new Promise<void>((resolve, reject) => {
@@ -61,8 +60,7 @@ export class Load {
     try {
       await Promise.all(this.#connections.map(work))
     } finally {
-      wakeful.end()
-      setPriority(0)
+      sleep()
     }
     return { latencies, seconds: (performance.now() - begin) / 1000 }
   }
@@ -92,20 +90,25 @@ export function forged(cookie: string): string {
 
 /**
  * Keeps this process from sleeping between two answers. A server whose client sleeps pays for waking it with each answer that it writes, 8 µs on a
- * virtual machine, and the more idle it leaves the client, the oftener: a slow server would seem slower still beside a fast one.
+ * virtual machine, and the more idle it leaves the client, the oftener: a slow server would seem slower still beside a fast one. Whoever else needs this
+ * core, Redis that is, comes first.
+ * @returns lets it sleep again
  */
-class Wakefulness {
-  #goesOn = true
-
-  constructor() {
-    const turn = (): void => {
-      if (this.#goesOn) setImmediate(turn)
-    }
-    turn()
+function stayAwake(): () => void {
+  let isDone = false
+  const turn = (): void => {
+    if (!isDone) setImmediate(turn)
   }
-
-  end(): void {
-    this.#goesOn = false
+  turn()
+  const before = getPriority()
+  setPriority(constants.priority.PRIORITY_LOW)
+  return () => {
+    isDone = true
+    try {
+      setPriority(before)
+    } catch {
+      // Only root may take it back. What is started from here on is as patient as this process.
+    }
   }
 }
 

@@ -12,7 +12,7 @@ export type StoreName = (typeof STORES)[number]
 
 /** What a set-up is to be built with. */
 export interface Place {
-  /** `near` is Redis with Holdfast's `nearCache`, which bench/near.ts measures. */
+  /** `near` is Redis with Holdfast's `nearCache`, which `parts/near.ts` measures. */
   readonly store: StoreName | 'near'
   readonly redisUrl: string
   /** Where an SQLite file may be. */

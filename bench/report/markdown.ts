@@ -4,6 +4,7 @@ import type { StoreName } from '../http/stores.ts'
 import type { Case } from '../http/subject.ts'
 import type { MemoryResult } from '../parts/memory-stores.ts'
 import type { MicroRow } from '../parts/micro.ts'
+import type { NearResult } from '../parts/near.ts'
 import type { Entry } from '../parts/start-up.ts'
 import type { Spread } from './stats.ts'
 
@@ -150,6 +151,31 @@ const MICRO_NAMES: Readonly<Record<string, string>> = {
   ...CASE_NAMES,
   unread: 'opened, and not looked at',
   'read, touch due': 'read, with a touch due',
+}
+
+/** Reads by the near cache, over HTTP and without. */
+export function nearTable({ starts, rounds, requests, sessions, rows, core }: NearResult): string {
+  const body = rows.map(({ store, rate, rateOfMemory, cpu, cpuOfMemory, busy }) => [
+    NEAR_NAMES[store],
+    spread(rate, 0),
+    spread(rateOfMemory, 2),
+    spread(cpu, 0),
+    spread(cpuOfMemory, 2),
+    `${Math.round(busy.median * 100)} %`,
+  ])
+  const head = ['', 'requests/s', "of memory's", 'CPU, µs a request', "of memory's", "server's core busy"]
+  return [
+    `${starts} starts of each server, ${rounds} rounds of ${requests} requests in each, ${sessions} sessions in rotation.`,
+    table(head, body),
+    `Without HTTP, a read takes ${spread(core.near, 2)} µs with \`nearCache\` and ${spread(core.memory, 2)} µs from memory: ` +
+      `${spread(core.ofMemory, 2)} as many reads a second. ${core.waited === 0 ? 'None' : `${(core.waited * 100).toFixed(2)} %`} of them had to be waited for.`,
+  ].join('\n\n')
+}
+
+const NEAR_NAMES: Readonly<Record<NearResult['rows'][number]['store'], string>> = {
+  memory: 'memory',
+  near: 'Redis, with `nearCache`',
+  redis: 'Redis',
 }
 
 export function memoryTable(results: readonly MemoryResult[]): string {

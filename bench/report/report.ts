@@ -7,15 +7,25 @@ import type { StoreName } from '../http/stores.ts'
 import type { Results } from '../run.ts'
 import { aimsTable } from './aims.ts'
 import { barChart, lineChart } from './chart.ts'
-import { costTables, memoryTable, microTable, rateTables, redisTable, startTable, table } from './markdown.ts'
+import {
+  costTables,
+  memoryTable,
+  microTable,
+  nearTable,
+  rateTables,
+  redisTable,
+  startTable,
+  table,
+} from './markdown.ts'
 
 /** The tables, by the name of the place they are for. */
 export function tablesOf(results: Partial<Results>): Record<string, string> {
-  const { machine, http, micro, memory, start } = results
+  const { machine, http, micro, near, memory, start } = results
   return {
     ...(machine && { machine: table(Object.keys(machine), [Object.values(machine).map(String)]) }),
     ...(http && { cost: costTables(http), rate: rateTables(http), redis: redisTable(http) }),
     ...(micro && { micro: microTable(micro) }),
+    ...(near && { near: nearTable(near) }),
     ...(memory && { memory: memoryTable(memory) }),
     ...(start && { start: startTable(start) }),
     ...(isWhole(results) && { aims: aimsTable(results) }),
@@ -24,13 +34,13 @@ export function tablesOf(results: Partial<Results>): Record<string, string> {
 
 /** Whether all parts were measured, and no selection of them. */
 function isWhole(results: Partial<Results>): results is Results {
-  const { http, micro, memory, start } = results
+  const { http, micro, near, memory, start } = results
   const has = (setup: string, store: StoreName): boolean =>
     http?.some((row) => row.setup === setup && row.store === store && row.case === 'bad') ?? false
   return (
     (['memory', 'redis', 'sqlite'] as const).every((store) =>
       ['floor', 'holdfast/node', 'holdfast/express', 'express-session'].every((name) => has(name, store)),
-    ) && [micro, memory, start].every((part) => part !== undefined)
+    ) && [micro, near, memory, start].every((part) => part !== undefined)
   )
 }
 
