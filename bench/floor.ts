@@ -146,9 +146,7 @@ function onRedis(send: (command: string, ...args: string[]) => Promise<unknown>)
 
 function onSqlite(place: Place): FloorStore {
   const database = openSqlite(place)
-  database.exec(
-    'CREATE TABLE floor (id TEXT PRIMARY KEY, version TEXT, data TEXT, ends_at INTEGER) WITHOUT ROWID',
-  )
+  database.exec('CREATE TABLE floor (id TEXT PRIMARY KEY, version TEXT, data TEXT, ends_at INTEGER)')
   const read = database.prepare('SELECT version, data AS json FROM floor WHERE id = ? AND ends_at > ?')
   const create = database.prepare('INSERT INTO floor VALUES (?, ?, ?, ?)')
   const replace = database.prepare(

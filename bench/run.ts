@@ -96,7 +96,10 @@ const MEASURES = {
     ),
   micro: (progress: Progress): Promise<MicroRow[]> => {
     progress.say('the core without HTTP')
-    return inChild('micro.ts', { rounds: short ? 3 : 41, batch: short ? 100 : 1000 })
+    return inChild(
+      'micro.ts',
+      short ? { rounds: 3, batch: 100, warmUp: 100 } : { rounds: 41, batch: 1000, warmUp: 20_000 },
+    )
   },
   near: (progress: Progress): Promise<NearResult> =>
     measureNear(

@@ -78,7 +78,7 @@ export function openSqlite({ folder }: Place): DatabaseSync {
 
 function sqlite(place: Place): KeyValue {
   const database = openSqlite(place)
-  database.exec('CREATE TABLE sessions (id TEXT PRIMARY KEY, data TEXT, ends_at INTEGER) WITHOUT ROWID')
+  database.exec('CREATE TABLE sessions (id TEXT PRIMARY KEY, data TEXT, ends_at INTEGER)')
   const get = database.prepare('SELECT data FROM sessions WHERE id = ? AND ends_at > ?')
   const set = database.prepare('INSERT OR REPLACE INTO sessions VALUES (?, ?, ?)')
   const remove = database.prepare('DELETE FROM sessions WHERE id = ?')

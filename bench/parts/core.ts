@@ -27,12 +27,12 @@ export interface CoreSteps {
 export async function holdfastSteps(options: CoreOptions): Promise<CoreSteps> {
   const { data, clock } = options
   const store =
-    options.store ?? new MemorySessionStore({ maxSessions: options.sessions, maxTotalBytes: 2 ** 34 })
+    options.store ??
+    new MemorySessionStore({ maxSessions: options.sessions, maxTotalBytes: 2 ** 34, ...(clock && { clock }) })
   const sessions = createSessions<AppSession>({
     store,
     secrets: SECRET,
     cookie: { name: 'session', secure: false },
-    ...(clock && { clock }),
   })
   const cookies: string[] = []
   for (let i = 0; i < options.sessions; i++) {

@@ -1,14 +1,9 @@
 /** Part `micro`, in a process of its own: what the core costs without HTTP, in time and in bytes allocated. */
 import { appData } from '../http/work.ts'
-import type { Cost, Step } from '../report/cost.ts'
+import type { Cost, CostOptions, Step } from '../report/cost.ts'
 import { costsOf } from '../report/cost.ts'
 import { floorSteps, holdfastSteps } from './core.ts'
 import { answerOrders } from './child.ts'
-
-export interface MicroOptions {
-  readonly rounds: number
-  readonly batch: number
-}
 
 export interface MicroRow extends Cost {
   readonly name: string
@@ -16,7 +11,7 @@ export interface MicroRow extends Cost {
 
 const FEW = 400
 
-answerOrders(async ({ rounds, batch }: MicroOptions): Promise<MicroRow[]> => {
+answerOrders(async (rounds: CostOptions): Promise<MicroRow[]> => {
   const options = { sessions: 10_000, data: appData(1024) }
   let now = Date.now()
   const clock = { now: () => now, sleep: () => new Promise<void>(() => {}) }
@@ -31,6 +26,6 @@ answerOrders(async ({ rounds, batch }: MicroOptions): Promise<MicroRow[]> => {
     return aging.read()
   })
   for (const [name, step] of Object.entries(floor)) steps.set(`floor: ${name}`, step)
-  const costs = await costsOf(steps, { rounds, batch })
+  const costs = await costsOf(steps, rounds)
   return [...costs].map(([name, cost]) => ({ name, ...cost }))
 })

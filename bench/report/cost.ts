@@ -17,15 +17,23 @@ export interface Cost {
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
+export interface CostOptions {
+  readonly rounds: number
+  /** How often a step runs in a round. */
+  readonly batch: number
+  /** How often it runs before the first one: until the code is compiled for good, thousands of times. */
+  readonly warmUp: number
+}
+
 /** Runs all steps in turns, `batch` times each, and so for `rounds` rounds. */
 export async function costsOf(
   steps: ReadonlyMap<string, Step>,
-  { rounds, batch }: { rounds: number; batch: number },
+  { rounds, batch, warmUp }: CostOptions,
 ): Promise<Map<string, Cost>> {
   const times = new Map<string, number[]>()
   for (const [name, step] of steps) {
     times.set(name, [])
-    await repeat(step, batch)
+    await repeat(step, warmUp)
   }
   for (let round = 0; round < rounds; round++)
     for (const [name, step] of steps) {
