@@ -43,7 +43,10 @@ export interface SessionsOptions extends LifetimeOptions, LimitOptions {
    * `'user-agent-and-ip'`, or a function of the request. At most 128 characters. Default: nothing.
    */
   noteDevice?: NoteDevice
-  /** Where time comes from. Default: the store's clock, which is Redis's on Redis, and else the machine's. */
+  /**
+   * Where time comes from. Default: the store's clock, which is Redis's on Redis, and else the machine's. A store dates activity by its own
+   * clock: to move time in a test, give the clock to the store, and leave it out here.
+   */
   clock?: Clock
 }
 

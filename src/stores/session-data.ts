@@ -183,9 +183,9 @@ export function broken(why: string): SessionError {
   return new SessionError('ERR_SESSION_RECORD', `The stored record cannot be read: ${why}.`)
 }
 
-/** Only a text with brackets enough to nest too deep is looked at closely. */
+/** Only a text with length and brackets enough to nest too deep is looked at closely. */
 function isTooDeep(text: string): boolean {
-  if (!hasMore(MAX_DEPTH, '[{', text)) return false
+  if (text.length <= 2 * MAX_DEPTH || !hasMore(MAX_DEPTH, '[{', text)) return false
   let depth = 0
   let inString = false
   for (let i = 0; i < text.length; i++) {
