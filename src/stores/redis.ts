@@ -333,6 +333,9 @@ function script(source: string): Script {
 /*
  * KEYS[1] is the one hash of a session. A record has the fields `v` version, `t` touchedAt, `d` payload;
  * a mark, under the same key, has `m` alone. Numbers stay the text they came as: Lua's are doubles, and would be rounded.
+ *
+ * No script writes a key that it has removed, or emptied, before: where the key's slot is being moved to another node of a Cluster, a key that
+ * is not there is the other node's, and the script would stop half-way.
  */
 
 /** Writes the record ARGV[2..4], to live for ARGV[1] milliseconds; to live for none is to be gone. */
@@ -359,7 +362,9 @@ return 1`
 
 /** Writes whatever stood there: a mark, or another kind of value. */
 const SET = script(`
-redis.call('DEL', KEYS[1])${WRITE}${tell('ARGV[2]')}`)
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end${WRITE}
+if ARGV[1] ~= '0' then redis.call('HDEL', KEYS[1], 'm') end${tell('ARGV[2]')}`)
 
 /** Takes a free key only: neither a record nor a mark stands there. */
 const CREATE = script(`
@@ -377,14 +382,14 @@ if (tonumber(touchedAt) or 0) > tonumber(ARGV[3]) then ARGV[3] = touchedAt end${
 
 /**
  * Puts the mark ARGV[2], for ARGV[1] milliseconds, in the place of the record (of version ARGV[3], where it is given).
- * DEL comes first: nothing of the data stays; and Redis lets a script that has begun to write
- * finish even when memory is full, so that a sign-out then still works.
+ * HDEL comes first: Redis lets a script that has begun to write finish even when memory is full, so that a sign-out then still works.
  */
 const END = script(`
 local version = redis.call('HGET', KEYS[1], 'v')
 if not version or (ARGV[3] and ARGV[3] ~= version) then return 0 end
-redis.call('DEL', KEYS[1])
+redis.call('HDEL', KEYS[1], 't', 'd')
 redis.call('HSET', KEYS[1], 'm', ARGV[2])
+redis.call('HDEL', KEYS[1], 'v')
 redis.call('PEXPIRE', KEYS[1], ARGV[1])${tell("''")}`)
 
 /**
@@ -420,14 +425,16 @@ const PEEK_KEYS = 250
 
 /**
  * Notes in a user's sorted set, KEYS[1], that the session ARGV[3] may live until ARGV[2], if it was not noted for longer before. What need no
- * longer be looked at, by the present ARGV[1], leaves; and the set as a whole when its last session does.
+ * longer be looked at, by the present ARGV[1], leaves; and the set as a whole when its last session does. ZREM, of what is in no set, begins to write:
+ * so that it is carried through when memory is full, as a touch is.
  */
 const NOTE_USER = script(`
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+redis.call('ZREM', KEYS[1], '')
 local noted = redis.call('ZSCORE', KEYS[1], ARGV[3])
 if not noted or tonumber(noted) < tonumber(ARGV[2]) then redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3]) end
 local left = ARGV[2] - ARGV[1]
 if redis.call('PTTL', KEYS[1]) < left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left)) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
 return 1`)
 
 /** Writes again what stands there, which changes nothing, but which replicas are sent, and WAIT waits for. */

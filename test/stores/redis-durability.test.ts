@@ -13,6 +13,8 @@ import type { RedisClient, RedisSessionStoreOptions } from '../../src/stores/red
 import { RedisSessionStore } from '../../src/stores/redis.ts'
 import { SessionData } from '../../src/stores/session-data.ts'
 import type { Mark } from '../../src/stores/store.ts'
+import type { RedisCluster } from '../support/redis-cluster.ts'
+import { startRedisCluster } from '../support/redis-cluster.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
@@ -207,31 +209,12 @@ describe('reads do not stand behind a WAIT', () => {
 
 describe('over other kinds of client', () => {
   /** Two masters; only the first has a replica. */
-  let nodes: readonly RedisServer[]
+  let cluster: RedisCluster
   beforeAll(async () => {
-    const args = [
-      '--cluster-enabled',
-      'yes',
-      '--cluster-announce-ip',
-      '127.0.0.1',
-      '--repl-diskless-sync-delay',
-      '0',
-    ]
-    nodes = await Promise.all([startRedis({ args }), startRedis({ args }), startRedis({ args })])
-    const [low, high, replica] = nodes
-    await low!.tell('CLUSTER ADDSLOTSRANGE 0 8191')
-    await high!.tell('CLUSTER ADDSLOTSRANGE 8192 16383')
-    for (const node of [high, replica]) await node!.tell(`CLUSTER MEET 127.0.0.1 ${low!.port}`)
-    const clients = await Promise.all(nodes.map(({ url }) => createClient({ url }).connect()))
-    const name = await clients[0]!.clusterMyId()
-    await vi.waitFor(() => clients[2]!.clusterReplicate(name), 20_000)
-    await vi.waitFor(async () => {
-      expect(await low!.tell('WAIT 1 1000')).toBe(':1')
-      for (const client of clients) expect(await client.clusterInfo()).toContain('cluster_state:ok')
-    }, 20_000)
-    for (const client of clients) client.destroy()
-    return async () => void (await Promise.all(nodes.map((node) => node.stop())))
+    cluster = await startRedisCluster({ masters: 2, replicas: [0] })
+    return () => cluster.stop()
   })
+  const urls = (): string[] => cluster.masters.map(({ url }) => url)
 
   it('a pool of node-redis', async () => {
     const client = await connected(createClientPool({ url: master.url }))
@@ -241,8 +224,8 @@ describe('over other kinds of client', () => {
   })
 
   it.each<[string, () => Promise<RedisClient> | RedisClient]>([
-    ['node-redis', () => connected(createCluster({ rootNodes: nodes.map(({ url }) => ({ url })) }))],
-    ['ioredis', () => after(new Cluster(nodes.map(({ url }) => url)), (client) => client.disconnect())],
+    ['node-redis', () => connected(createCluster({ rootNodes: urls().map((url) => ({ url })) }))],
+    ['ioredis', () => after(new Cluster(urls()), (client) => client.disconnect())],
   ])('of a Cluster by %s, WAIT goes where the write went', async (name, open) => {
     const store = new RedisSessionStore({ client: await open(), durability: { replicas: 1, timeout: 1 } })
     // By CRC16: the first key is the first master's, the second the other's.

@@ -1,0 +1,161 @@
+/**
+ * A Redis Cluster while two servers go on being used: slots that hold sessions move from master to master, and a master is killed: SECURITY.md F4.
+ *
+ * Redis replicates after it has answered, so that what a master acknowledged last may die with it, and no promise could be asserted. It is made
+ * certain in either of two ways. With `durability` the master is killed in the middle of everything: what is under way may have been made or not,
+ * and what was acknowledged its replica has; who was killed then comes back as the replica of who took over, since until there is one, writes
+ * there cannot be confirmed. Without, the master is made to take no more writes first, and its replica to have caught up; what is under way was
+ * never made.
+ *
+ * The cluster goes on serving the slots that it has a master for (`cluster-require-full-coverage no`); by itself, Redis would refuse all of them.
+ */
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+
+import type { RedisDurability } from '../../src/stores/redis.ts'
+import { quiesce } from '../support/quiesce.ts'
+import type { ClusterNode, RedisCluster } from '../support/redis-cluster.ts'
+import { errorsOf, startRedisCluster } from '../support/redis-cluster.ts'
+import type { ClientName } from './app-stores.ts'
+import { expectAtHome, expectGone, expectServed, settleIn, signOut } from './residents.ts'
+import type { Figures } from './run.ts'
+import { ALL, print, Run, STORE_TIMEOUT, UNHARMED } from './run.ts'
+
+/** What leads from each of the two servers to the cluster. */
+type Clients = readonly [ClientName, ClientName]
+
+const MIXED: Clients = ['node-redis cluster', 'ioredis cluster']
+const EVERY: readonly Clients[] = [
+  ['node-redis cluster', 'node-redis cluster'],
+  ['ioredis cluster', 'ioredis cluster'],
+  MIXED,
+]
+
+/** How many requests each server acknowledges at each step. */
+const CALM = ALL ? 400 : 60
+const ROUNDS = ALL ? 6 : 1
+const RESIDENTS = 24
+
+const table: Record<string, Figures> = {}
+afterAll(() => print(table))
+
+let cluster: RedisCluster
+beforeAll(async () => {
+  const args = ['--cluster-require-full-coverage', 'no', '--cluster-replica-validity-factor', '0']
+  cluster = await startRedisCluster({ masters: 3, replicas: ALL ? [0, 1, 2] : [0], args })
+  return () => cluster.stop()
+})
+
+/** What the servers are told of the cluster. */
+const ports = (): number[] => cluster.nodes.map(({ port }) => port)
+
+/** The slots of a node in which something stands. */
+async function slotsInUse(node: ClusterNode): Promise<number[]> {
+  const keys = (await node.ask('KEYS', '*')) as string[]
+  const slots = await Promise.all(keys.map((key) => node.ask('CLUSTER', 'KEYSLOT', key)))
+  return [...new Set(slots.map(Number))]
+}
+
+describe('F4 slots move from master to master', () => {
+  it.each(ALL ? EVERY : [MIXED])('%s and %s', async (...clients) => {
+    const { masters } = cluster
+    // Nothing is to fail, on however busy a machine.
+    const sessions = { storeTimeout: 5 }
+    const run = await Run.start(
+      clients.map((client) => ({ client, port: ports(), sessions })),
+      { visitors: 8 },
+    )
+    const { ledger } = run
+    await run.acknowledged(CALM)
+    await run.harm(() => {})
+    for (let round = 0; round < ROUNDS; round++) {
+      const residents = await settleIn(ledger, RESIDENTS)
+      const leaving = residents.splice(0, RESIDENTS / 3)
+      const alsoLeaving = residents.splice(0, RESIDENTS / 3)
+      const moves = await Promise.all(
+        masters.map(async (from, n) =>
+          cluster.beginMove(from, masters[(n + 1) % masters.length]!, await slotsInUse(from)),
+        ),
+      )
+      // Everything is where it was still: what is removed now is missed there, and asked for elsewhere.
+      await Promise.all([run.acknowledged(CALM), signOut(ledger, leaving)])
+      for (const move of moves) await Promise.all([run.acknowledged(CALM / moves.length), move.carry()])
+      // Everything is where clients have to ask.
+      await expectAtHome(ledger, residents)
+      await Promise.all([run.acknowledged(CALM), signOut(ledger, alsoLeaving)])
+      // One after the other, as their epochs have to grow: of two claims to a slot, the later one counts.
+      for (const move of moves) await Promise.all([run.acknowledged(CALM / moves.length), move.finish()])
+      await expectAtHome(ledger, residents)
+      await expectGone(ledger, [...leaving, ...alsoLeaving])
+    }
+    await run.heal(() => cluster.settled())
+    await run.acknowledged(CALM)
+    // ERR is what the clients, as they connect, ask of newer servers.
+    const { ASK, MOVED, NOSCRIPT, ERR: _, ...others } = await errorsOf(masters)
+    const figures = (table[`F4 slots move, ${clients.join(' + ')}`] = await run.finish())
+    expect(figures).toMatchObject({ ...UNHARMED, refused: 0 })
+    console.log(`${clients.join(' + ')}: ${ASK} times ASK, ${MOVED} times MOVED`)
+    // No CROSSSLOT, no TRYAGAIN, and no script that reached for a key that was elsewhere.
+    expect(others).toEqual({ scripts: NOSCRIPT })
+    expect(Math.min(ASK!, MOVED!)).toBeGreaterThan(0)
+  })
+})
+
+/** How it is made certain that nothing acknowledged dies with the master. */
+const WAYS: readonly [string, RedisDurability | null][] = [
+  ['at rest', null],
+  ['amid everything, with durability', { replicas: 1, timeout: STORE_TIMEOUT / 2000 }],
+]
+
+describe.each(ALL ? WAYS : WAYS.slice(0, 1))('F4 a master is killed %s', (way, durability) => {
+  it.each(ALL ? EVERY : [MIXED])('%s and %s', async (...clients) => {
+    await comeBack()
+    await Promise.all(cluster.nodes.map((node) => node.ask('CONFIG', 'SET', 'cluster-node-timeout', 1000)))
+    const [master, replica] = await inOrder(cluster.masters[0]!, cluster.replicas[0]!)
+    const survivors = cluster.nodes.filter((node) => node !== master)
+    const run = await Run.start(
+      clients.map((client) => ({ client, port: ports(), ...(durability && { durability }) })),
+      { visitors: 8 },
+    )
+    const { ledger } = run
+    const residents = await settleIn(ledger, RESIDENTS)
+    const keys = (await master.ask('KEYS', '*')) as string[]
+    const unconcerned = residents.filter(({ id }) => !keys.some((key) => key.endsWith(`:${id}`)))
+    await run.acknowledged(CALM)
+    expect(ledger.answers.filter(({ status }) => status !== 200)).toEqual([])
+
+    await run.harm(async () => {
+      if (durability === null) await quiesce(master, replica)
+      await master.kill()
+    })
+    let isOver = false
+    const promoted = cluster.settled(survivors).finally(() => (isOver = true))
+    while (!isOver) await expectServed(ledger, unconcerned)
+    await run.heal(async () => {
+      await promoted
+      if (durability !== null) await comeBack()
+    })
+    // How soon is for the clients to say, who find out in their own time who took over.
+    await vi.waitFor(() => expectServed(ledger, residents), { timeout: 10_000, interval: 20 })
+    await run.acknowledged(CALM)
+    await expectAtHome(ledger, residents)
+    await signOut(ledger, residents)
+    const { CROSSSLOT, TRYAGAIN } = await errorsOf(survivors)
+    const figures = (table[`F4 a master is killed ${way}, ${clients.join(' + ')}`] = await run.finish())
+    expect(figures).toMatchObject(UNHARMED)
+    expect({ CROSSSLOT, TRYAGAIN }).toEqual({})
+    expect(figures.refused).toBeGreaterThan(0)
+    expect(figures.recovery).toBeLessThan(6000)
+  })
+})
+
+/** Who was killed comes back, as the replica of who took over. */
+async function comeBack(): Promise<void> {
+  await Promise.all(cluster.nodes.map((node) => node.start()))
+  await cluster.settled()
+}
+
+/** Of two nodes, the master and then its replica. */
+async function inOrder(one: ClusterNode, other: ClusterNode): Promise<[ClusterNode, ClusterNode]> {
+  const [role] = (await one.ask('ROLE')) as [string]
+  return role === 'master' ? [one, other] : [other, one]
+}
