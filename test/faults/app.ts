@@ -24,8 +24,8 @@ import { MutantStore } from './mutants.ts'
 /** How the server is to be. */
 export interface AppOptions {
   readonly client: ClientName
-  /** Redis's. */
-  readonly port?: number
+  /** Redis's; of a Cluster its nodes', of Sentinel the Sentinels'. */
+  readonly port?: number | readonly number[]
   readonly adapter?: AdapterName
   /** Milliseconds by which the clock is wrong. */
   readonly shift?: number
@@ -76,7 +76,7 @@ const {
   ...rest
 } = JSON.parse(process.argv[2]!) as AppOptions
 shiftClock(shift)
-const { store, unsettled, disconnect } = await openStore(client, port, durability)
+const { store, unsettled, disconnect } = await openStore(client, [port].flat(), durability)
 const sessions = createSessions({
   store: mutant === undefined ? store : new MutantStore(store, mutant),
   ...rest.sessions,
@@ -130,6 +130,8 @@ async function act(session: Session, url: URL): Promise<string | AsyncIterable<s
     case '/sign-in':
       session.signIn(query('user'))
       break
+    case '/list':
+      return JSON.stringify((await sessions.forUser(session.userId!).list()).map(({ id }) => id))
     case '/sign-out':
       await session.destroy()
       break

@@ -9,7 +9,7 @@
  *
  * The cluster goes on serving the slots that it has a master for (`cluster-require-full-coverage no`); by itself, Redis would refuse all of them.
  */
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import type { RedisDurability } from '../../src/stores/redis.ts'
 import { quiesce } from '../support/quiesce.ts'
@@ -64,6 +64,7 @@ describe('F4 slots move from master to master', () => {
       clients.map((client) => ({ client, port: ports(), sessions })),
       { visitors: 8 },
     )
+    onTestFinished(() => run.drop())
     const { ledger } = run
     await run.acknowledged(CALM)
     await run.harm(() => {})
@@ -109,13 +110,14 @@ const WAYS: readonly [string, RedisDurability | null][] = [
 describe.each(ALL ? WAYS : WAYS.slice(0, 1))('F4 a master is killed %s', (way, durability) => {
   it.each(ALL ? EVERY : [MIXED])('%s and %s', async (...clients) => {
     await comeBack()
-    await Promise.all(cluster.nodes.map((node) => node.ask('CONFIG', 'SET', 'cluster-node-timeout', 1000)))
+    await Promise.all(cluster.nodes.map((node) => node.ask('CONFIG', 'SET', 'cluster-node-timeout', 500)))
     const [master, replica] = await inOrder(cluster.masters[0]!, cluster.replicas[0]!)
     const survivors = cluster.nodes.filter((node) => node !== master)
     const run = await Run.start(
       clients.map((client) => ({ client, port: ports(), ...(durability && { durability }) })),
       { visitors: 8 },
     )
+    onTestFinished(() => run.drop())
     const { ledger } = run
     const residents = await settleIn(ledger, RESIDENTS)
     const keys = (await master.ask('KEYS', '*')) as string[]
@@ -141,7 +143,9 @@ describe.each(ALL ? WAYS : WAYS.slice(0, 1))('F4 a master is killed %s', (way, d
     await signOut(ledger, residents)
     const { CROSSSLOT, TRYAGAIN } = await errorsOf(survivors)
     const figures = (table[`F4 a master is killed ${way}, ${clients.join(' + ')}`] = await run.finish())
-    expect(figures).toMatchObject(UNHARMED)
+    // What a request reads may come late and in time, and what it writes have its own deadline after that.
+    expect(figures).toMatchObject({ ...UNHARMED, late: expect.any(Number) as number })
+    expect(figures.worst).toBeLessThan(3 * STORE_TIMEOUT)
     expect({ CROSSSLOT, TRYAGAIN }).toEqual({})
     expect(figures.refused).toBeGreaterThan(0)
     expect(figures.recovery).toBeLessThan(6000)

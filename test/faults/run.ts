@@ -131,6 +131,13 @@ export class Run {
     this.#healedAt = performance.now()
   }
 
+  /** Ends it at once, where a test gives up midway. */
+  drop(): void {
+    this.#stop.abort()
+    this.ledger.close()
+    for (const app of this.apps) app.kill('SIGKILL')
+  }
+
   /** Lets the visitors finish what they are doing, looks whether all promises are kept, and stops the servers. */
   async finish({ isQuiet = false } = {}): Promise<Figures> {
     this.#stop.abort()

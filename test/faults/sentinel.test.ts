@@ -62,11 +62,15 @@ describe.each(ALL ? WAYS : WAYS.slice(0, 1))('F4 Sentinel replaces a master kill
     const replica = await startReplica(master)
     const settings = { 'down-after-milliseconds': 500, 'failover-timeout': 5000 }
     const sentinel = await started(startSentinel(master.port, settings))
-    await vi.waitFor(async () => expect(await sentinel.tell(`SENTINEL REPLICAS ${MASTER}`)).toBe('*1'), 10_000)
+    await vi.waitFor(
+      async () => expect(await sentinel.tell(`SENTINEL REPLICAS ${MASTER}`)).toBe('*1'),
+      10_000,
+    )
     const run = await Run.start(
       clients.map((client) => ({ client, port: sentinel.port, ...(durability && { durability }) })),
       { visitors: 8 },
     )
+    onTestFinished(() => run.drop())
     const { ledger } = run
     const residents = await settleIn(ledger, RESIDENTS)
     await run.acknowledged(CALM)
@@ -86,7 +90,9 @@ describe.each(ALL ? WAYS : WAYS.slice(0, 1))('F4 Sentinel replaces a master kill
     await expectAtHome(ledger, residents)
     await signOut(ledger, residents)
     const figures = (table[`F4 a master is killed ${way}, ${clients.join(' + ')}`] = await run.finish())
-    expect(figures).toMatchObject(UNHARMED)
+    // What a request reads may come late and in time, and what it writes have its own deadline after that.
+    expect(figures).toMatchObject({ ...UNHARMED, late: expect.any(Number) as number })
+    expect(figures.worst).toBeLessThan(3 * STORE_TIMEOUT)
     expect(figures.refused).toBeGreaterThan(0)
     expect(figures.recovery).toBeLessThan(6000)
   })
