@@ -17,7 +17,8 @@ export function settleIn(ledger: Ledger, count: number): Promise<Resident[]> {
   return Promise.all(
     Array.from({ length: count }, async (_, n) => {
       const name = randomUUID()
-      const { cookies } = await ledger.ask(n % ledger.servers, `POST /sign-in?user=${name}`, null)
+      const { status, cookies } = await ledger.ask(n % ledger.servers, `POST /sign-in?user=${name}`, null)
+      expect(status).toBe(200)
       const cookie = cookies[0]!.split(';', 1)[0]!
       const { body } = await ledger.ask(n % ledger.servers, 'GET /list', cookie)
       const [id] = JSON.parse(body) as [string]
