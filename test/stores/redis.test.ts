@@ -939,11 +939,13 @@ describe('RedisSessionStore over every kind of client', () => {
   })
 
   it('a key of a Cluster whose slot is being moved is written as any other', async () => {
-    const store = new RedisSessionStore({ client: disconnected(new Cluster(nodes())) })
+    const clock = new ManualClock()
+    const store = new RedisSessionStore({ client: disconnected(new Cluster(nodes())), clock })
     const keys = [`holdfast:session:${id}`, 'holdfast:session:user:ada']
     await store.create(id, record('v1'), 60)
-    // Its time is up already, so that the next one finds the set to hold nothing else.
-    await store.noteUser('ada', 'old', 0)
+    await store.noteUser('ada', 'old', 60)
+    // The next one finds the set to hold nothing that need still be looked at.
+    await clock.advance(60_001)
     const [low, high] = cluster.masters as [ClusterNode, ClusterNode]
     const moves = await Promise.all(
       keys.map(async (key) => {
