@@ -98,7 +98,7 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'F3 ends are refused',
     short: [MIXED],
-    ...without('del'),
+    ...without('hdel'),
     meanwhile: (_engine, run) => run.refused(4),
     judge: refuses,
   },
