@@ -30,7 +30,7 @@ export async function measureGrowth(short: boolean, progress: Progress): Promise
     const points: Growth['points'][number][] = []
     for (const value of some(values)) {
       progress.say(`${value} ${unit}`)
-      const rounds = short ? { rounds: 3, batch: 50, warmUp: 50 } : { rounds: 15, batch: 400, warmUp: 10_000 }
+      const rounds = short ? { rounds: 3, batch: 50, warmUp: 50 } : { rounds: 15, batch: 400, warmUp: 40_000 }
       const order: GrowthOptions = { along, value, ...rounds }
       points.push({ value, costs: await inChild<GrowthPoint>('growth.ts', order) })
       progress.step()
