@@ -17,9 +17,7 @@ export class Deadlines {
   readonly #waits: Wait[] = []
   #watching = false
   #unsettled = 0
-  #silentSince = 0
-  /** Whether something has settled, or work begun where there was none, since {@link silentFor} was last asked. */
-  #isStirring = true
+  #silentSince = Infinity
 
   constructor(clock: Clock, errors: WaitErrors) {
     this.#clock = clock
@@ -31,14 +29,9 @@ export class Deadlines {
     return this.#unsettled
   }
 
-  /**
-   * For how many milliseconds all work has waited without any of it settling, so far as those who asked could see; 0 where none waits.
-   * @param now by {@link instantBy}
-   */
-  silentFor(now: number): number {
-    if (this.#isStirring) this.#silentSince = now
-    this.#isStirring = this.#unsettled === 0
-    return now - this.#silentSince
+  /** Since when all work has waited without any of it settling, by {@link instantBy}; Infinity where none waits. */
+  get silentSince(): number {
+    return this.#silentSince
   }
 
   /**
@@ -49,6 +42,7 @@ export class Deadlines {
    */
   within<R>(work: Promise<R>, until: number, operation: string): Promise<R> {
     this.#unsettled++
+    if (this.#silentSince === Infinity) this.#silentSince = instantBy(this.#clock)
     const { promise, resolve, reject } = Promise.withResolvers<R>()
     const wait: Wait = { until, operation, at: this.#waits.length, reject }
     this.#waits.push(wait)
@@ -69,7 +63,7 @@ export class Deadlines {
   #settle(wait: Wait): void {
     this.#take(wait)
     this.#unsettled--
-    this.#isStirring = true
+    this.#silentSince = this.#unsettled === 0 ? Infinity : instantBy(this.#clock)
   }
 
   /** Takes a wait out, the last one in its place. @returns whether it was there */

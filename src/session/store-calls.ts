@@ -106,8 +106,8 @@ export class StoreCalls {
 
   /** Whether calls only pile up at the store: many wait, and none has been answered for a while. Lets one through now and then. */
   #isClogged(now: number): boolean {
-    const silence = this.#deadlines.silentFor(now)
-    if (this.#deadlines.unsettled < MAX_UNSETTLED || silence < SILENCE) return false
+    const { unsettled, silentSince } = this.#deadlines
+    if (unsettled < MAX_UNSETTLED || now - silentSince < SILENCE) return false
     if (now - this.#triedAt < TRY_EVERY) return true
     this.#triedAt = now
     return false
