@@ -1,4 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
+import { runInNewContext } from 'node:vm'
 
 import fc from 'fast-check'
 import { beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -341,6 +342,7 @@ describe('secrets that are not fit are refused', () => {
     ['a list in a list', [[SECRET]], 'secret-type', 'secrets[0]'],
     ['an ArrayBuffer', new ArrayBuffer(32), 'secret-type', 'secrets[0]'],
     ['an array of 16-bit numbers', new Uint16Array(32), 'secret-type', 'secrets[0]'],
+    ['what only calls itself bytes', { [Symbol.toStringTag]: 'Uint8Array' }, 'secret-type', 'secrets[0]'],
     [
       'the same twice',
       [SECRET, `${SECRET}2`, SECRET],
@@ -359,6 +361,7 @@ describe('secrets that are not fit are refused', () => {
     expect(refusal('s'.repeat(32))).toBeNull()
     expect(refusal('ü'.repeat(16))).toBeNull()
     expect(refusal(new Uint8Array(32))).toBeNull()
+    expect(refusal(runInNewContext('new Uint8Array(32)'))).toBeNull()
   })
 
   test('with no word of the secret itself', () => {

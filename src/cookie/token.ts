@@ -171,8 +171,11 @@ function deriveKey(secret: unknown, index: number): KeyObject {
 
 /** Also one of another realm, as in a vm; `node:util` would tell, and costs every program's start three milliseconds. */
 function isBytes(value: unknown): value is Uint8Array {
-  return Object.prototype.toString.call(value) === '[object Uint8Array]'
+  return Reflect.get(TYPED_ARRAY, Symbol.toStringTag, value) === 'Uint8Array'
 }
+
+/** Its tag is read off what an array is made of, and not off a property that anyone can set. */
+const TYPED_ARRAY = Object.getPrototypeOf(Uint8Array.prototype) as object
 
 const MIN_SECRET_BYTES = 32
 
