@@ -15,6 +15,9 @@ export type ClientName =
   | 'ioredis sentinel'
   | 'memory'
 
+/** What leads from each of two servers to the store. */
+export type Clients = readonly [ClientName, ClientName]
+
 /** The store under test, and what is the application's to do about it. */
 export interface OpenStore {
   readonly store: SessionStore

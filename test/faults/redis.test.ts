@@ -4,13 +4,10 @@
  */
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 
-import type { ClientName } from './app-stores.ts'
+import type { Clients } from './app-stores.ts'
 import { Engine } from './engine.ts'
 import type { Figures } from './run.ts'
 import { ALL, print, Run, STORE_TIMEOUT, UNHARMED } from './run.ts'
-
-/** What leads from each of the two servers to Redis. */
-type Clients = readonly [ClientName, ClientName]
 
 const OWN: Clients = ['url', 'url']
 const MIXED: Clients = ['node-redis', 'ioredis']
