@@ -22,9 +22,9 @@ const entries = Object.values(exports)
   .map((file) => file.slice('./dist/'.length, -'.js'.length))
 const bundle = await rolldown({
   cwd: ROOT,
-  input: Object.fromEntries(entries.map((entry) => [entry, `src/${entry}.ts`])),
+  input: Object.fromEntries(entries.map((entry) => [entry, `./src/${entry}.ts`])),
   platform: 'node',
-  external: (id) => !/^[./]/.test(id) && !entries.some((entry) => id === `src/${entry}.ts`),
+  external: /^[^./]/,
 })
 await bundle.write({ dir: join(ROOT, 'dist'), chunkFileNames: 'chunks/[name].js', comments: false })
 await bundle.close()

@@ -173,8 +173,8 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
 
   idsOfUser(userId: string): Promise<readonly string[]> {
     const key = this.#keyOfUser(userId)
-    const members = ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf']
-    return this.#send(key, members, (reply) => reply as string[])
+    const command = ['ZRANGEBYSCORE', key, `(${this.clock.now()}`, '+inf']
+    return this.#send(key, command, (reply) => reply as string[])
   }
 
   async forgetUser(userId: string, ids: readonly string[]): Promise<void> {
@@ -311,10 +311,9 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
     read: (reply: R) => A,
     failed: (error: unknown) => A | Promise<A> = fail,
   ): Promise<A> {
+    const send = (): Promise<A> => command().then(read, failed)
     const greeting = this.#greeting.exchange()
-    return greeting === null
-      ? command().then(read, failed)
-      : greeting.then(() => command().then(read, failed))
+    return greeting === null ? send() : greeting.then(send)
   }
 }
 
@@ -334,8 +333,8 @@ function script(source: string): Script {
  * KEYS[1] is the one hash of a session. A record has the fields `v` version, `t` touchedAt, `d` payload;
  * a mark, under the same key, has `m` alone. Numbers stay the text they came as: Lua's are doubles, and would be rounded.
  *
- * No script writes a key that it has removed, or emptied, before: where the key's slot is being moved to another node of a Cluster, a key that
- * is not there is the other node's, and the script would stop half-way.
+ * No script writes a key of ours that it has removed, or emptied, before: where the key's slot is being moved to another node of a Cluster, a key
+ * that is not there is the other node's, and the script would stop half-way.
  */
 
 /** Writes the record ARGV[2..4], to live for ARGV[1] milliseconds; to live for none is to be gone. */
