@@ -230,12 +230,14 @@ class Round {
     for (const browser of history.browsers) browser.kept = carriedBy(browser)?.id ?? null
 
     for (const [id, token] of this.#tokens) if (this.#isWorthAsking(id)) await this.#probe(id, token)
-    // A deadline of the session's own is kept to the millisecond, whatever its idle timeout says.
-    for (const [id, found] of Object.entries(history.found)) {
-      if (found?.kind !== 'live' || found.expiresAt === null) continue
+    // A deadline of the session's own is kept to the millisecond, whatever its idle timeout says. Time goes forward only: the earliest first.
+    const own = Object.entries(history.found).flatMap(([id, found]) => {
       const token = this.#tokens.get(id)
-      if (token === undefined) continue
-      await this.#pass(found.expiresAt - this.#cluster.now - 1)
+      if (token === undefined || found?.kind !== 'live' || found.expiresAt === null) return []
+      return [{ id, token, expiresAt: found.expiresAt }]
+    })
+    for (const { id, token, expiresAt } of own.sort((a, b) => a.expiresAt - b.expiresAt)) {
+      await this.#pass(Math.max(0, expiresAt - this.#cluster.now - 1))
       await this.#probe(id, token)
       await this.#pass(1)
       await this.#probe(id, token)
