@@ -1,5 +1,6 @@
 import { SessionError } from '../errors.ts'
 import type { Data, SessionData } from '../stores/session-data.ts'
+import { parseJson } from '../stores/parse-json.ts'
 import { parseData } from '../stores/session-data.ts'
 import { encodeValue } from './exact-json.ts'
 
@@ -60,11 +61,11 @@ export function sinceSignIn(operations: readonly Operation[]): readonly Operatio
 function apply(operation: Operation, draft: Draft): void {
   switch (operation.kind) {
     case 'set':
-      put(draft.data, operation.key, JSON.parse(operation.text))
+      put(draft.data, operation.key, parseJson(operation.text))
       if (operation.nested !== true) draft.flash.delete(operation.key)
       return
     case 'flash':
-      put(draft.data, operation.key, JSON.parse(operation.text))
+      put(draft.data, operation.key, parseJson(operation.text))
       draft.flash.add(operation.key)
       return
     case 'delete':
@@ -79,7 +80,7 @@ function apply(operation: Operation, draft: Draft): void {
       return
     case 'update': {
       const text = encodeUpdated(operation.fn(read(draft.data, operation.key)), operation.key)
-      put(draft.data, operation.key, JSON.parse(text))
+      put(draft.data, operation.key, parseJson(text))
       draft.flash.delete(operation.key)
       return
     }

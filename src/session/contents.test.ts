@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 
+import { parseJson } from '../stores/parse-json.ts'
 import type { Data } from '../stores/session-data.ts'
 import { SessionData } from '../stores/session-data.ts'
 import { draftOf, replay } from './change-log.ts'
@@ -580,18 +581,18 @@ test('whatever is changed, at any depth, in whatever object was handed out, is s
           const change = contents.seal()
           if (conflicts) {
             expected.theirs = (expected.theirs as number) + 1
-            stored = recordOf({ ...JSON.parse(stored.json), theirs: expected.theirs })
+            stored = recordOf({ ...(parseJson(stored.json) as Data), theirs: expected.theirs })
           }
           if (change?.json == null || conflicts) {
             stored = carried(change, stored)
             contents.rebase(stored)
           } else {
             const replayed = carried(change, stored)
-            stored = recordOf(JSON.parse(change.json))
+            stored = recordOf(parseJson(change.json) as Data)
             expect(replayed.data).toEqual(stored.data)
             contents.advance(stored)
           }
-          expect(JSON.parse(stored.json)).toEqual(JSON.parse(JSON.stringify(expected)))
+          expect(parseJson(stored.json)).toEqual(parseJson(JSON.stringify(expected)))
         }
 
         for (const one of steps) {
@@ -619,7 +620,7 @@ test('whatever is changed, at any depth, in whatever object was handed out, is s
           scribble(expected[key] as object, { ...one, what: structuredClone(one.what) })
         }
         const before = stored.json
-        const isSame = JSON.stringify(JSON.parse(before)) === JSON.stringify(expected)
+        const isSame = JSON.stringify(parseJson(before)) === JSON.stringify(expected)
         expect(contents.isModified || isSame).toBe(true)
         save(false)
         expect(contents.isModified).toBe(false)

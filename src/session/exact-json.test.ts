@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 
+import { parseJson } from '../stores/parse-json.ts'
 import { parseData, stringifyData } from '../stores/session-data.ts'
 import { encodeValue } from './exact-json.ts'
 
@@ -134,7 +135,7 @@ test('whatever is taken comes back the same', () => {
         return
       }
       taken++
-      expect(isSame(value, JSON.parse(text))).toBe(true)
+      expect(isSame(value, parseJson(text))).toBe(true)
     }),
     { numRuns: 1000 },
   )

@@ -1,6 +1,7 @@
 import type { Awaitable } from '../awaitable.ts'
 import { SessionError } from '../errors.ts'
 import { publish } from '../events.ts'
+import { parseJson } from '../stores/parse-json.ts'
 import type { SessionData } from '../stores/session-data.ts'
 import { stringifyData } from '../stores/session-data.ts'
 import type { Mark } from '../stores/store.ts'
@@ -271,5 +272,5 @@ function isWritten(change: Change): change is Change & Written {
 }
 
 function copyOf({ data, flash, expiresAt }: Draft): Draft {
-  return { data: JSON.parse(stringifyData(data)) as Draft['data'], flash: new Set(flash), expiresAt }
+  return { data: parseJson(stringifyData(data)) as Draft['data'], flash: new Set(flash), expiresAt }
 }

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer'
 
 import { SessionError } from '../errors.ts'
+import { parseJson } from '../stores/parse-json.ts'
 
 /**
  * Holds a session to its limit, by the bytes that would be written.
@@ -11,7 +12,7 @@ export function checkSize(json: string, maxBytes: number): void {
   if (json.length * 3 <= maxBytes) return
   const bytes = Buffer.byteLength(json)
   if (bytes <= maxBytes) return
-  const largest = Object.entries(JSON.parse(json) as object)
+  const largest = Object.entries(parseJson(json) as object)
     .map(([key, value]) => ({ key, bytes: Buffer.byteLength(JSON.stringify(value)) }))
     .sort((a, b) => b.bytes - a.bytes)
     .slice(0, 3)

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 
 import { SessionError } from '../errors.ts'
+import { parseJson } from './parse-json.ts'
 
 /** What a session keeps: keys that are data, values that JSON gives back unchanged. */
 export type Data = Record<string, unknown>
@@ -169,7 +170,7 @@ export function parseData(text: string): Data {
   if (isTooDeep(text)) throw broken('its data nests too deep')
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = parseJson(text)
   } catch {
     // The parser's own message quotes the text, which is session data: it must not travel (ASVS 16.2.5).
     throw broken('its data is not JSON')

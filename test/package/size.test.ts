@@ -16,7 +16,7 @@ const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
  * present, rounded up to the next hundred: whoever has to raise one says in the commit what for.
  */
 const BUDGETS: Readonly<Record<string, number>> = {
-  '.': 27_600,
+  '.': 27_800,
   './crossws': 1400,
   './express': 2300,
   './fetch': 900,
