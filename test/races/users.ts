@@ -50,12 +50,15 @@ export async function followUsers(
 ): Promise<string[]> {
   const world = new World(open, limit)
   const cookies: string[] = []
+  const first: string[] = []
   for (let i = 0; i < DEVICES; i++) {
-    cookies.push(await world.signIn(world.direct, null, 'ada'))
+    const { cookie, id } = await world.signIn('ada')
+    cookies.push(cookie)
+    first.push(id)
     // By the end of the idle time only the first one has been idle for all of it.
     world.time += i === 0 ? (IDLE + TOUCH_EVERY) * 1000 - MARGIN : 1
   }
-  const bea = await world.signIn(world.direct, null, 'bea')
+  const { cookie: bea } = await world.signIn('bea')
 
   const done: Done[] = deeds.map((deed) => ({ deed, startedAt: 0, answeredAt: Infinity, cookie: null }))
   const processes = deeds.map(() => world.process())
@@ -83,7 +86,7 @@ export async function followUsers(
     world.step = step
     await settled()
   }
-  return judge(world, { deeds, crash, limit }, done, cookies, bea)
+  return judge(world, { deeds, crash, limit }, done, cookies, first, bea)
 }
 
 async function judge(
@@ -91,6 +94,7 @@ async function judge(
   { crash, limit }: UsersScenario,
   done: readonly Done[],
   cookies: readonly string[],
+  first: readonly string[],
   bea: string,
 ): Promise<string[]> {
   const wrong = world.failures.map((act) => `a request failed that was to ${act}`)
@@ -101,6 +105,13 @@ async function judge(
   }
   const did = (...acts: string[]): Done[] => done.filter(({ deed }) => acts.includes(deed.act))
   const isOn = ({ deed }: Done, device: number): boolean => 'on' in deed && deed.on === device
+  // The ids that a device's first session went by.
+  const chainOf = (device: number): string[] => {
+    const chain: string[] = []
+    for (let id: string | undefined = first[device]; id !== undefined; id = world.successors.get(id))
+      chain.push(id)
+    return chain
+  }
 
   if ((await idBehind(bea)) === null) wrong.push('somebody else’s session has ended')
 
@@ -113,12 +124,12 @@ async function judge(
         device: 'on' in deed ? deed.on : -1,
         since: deed.act === 'rotate' ? 0 : answeredAt,
       })
-  const alive: (typeof known)[number][] = []
+  const alive: ((typeof known)[number] & { id: string })[] = []
   const ids = new Set<string>()
   for (const one of known) {
     const id = await idBehind(one.cookie)
     if (id === null) continue
-    alive.push(one)
+    alive.push({ ...one, id })
     ids.add(id)
   }
 
@@ -129,12 +140,13 @@ async function judge(
 
   for (const { deed, startedAt, answeredAt } of done) {
     if (answeredAt === Infinity) continue
-    for (const { device, since } of alive) {
+    for (const { device, since, id } of alive) {
       if (since >= startedAt) continue
       if (deed.act === 'revoke all') wrong.push('a session has outlived revoke all')
       if (deed.act === 'revoke others' && 'on' in deed && deed.on !== device)
         wrong.push('a session has outlived revoke others')
-      if ((deed.act === 'revoke' || deed.act === 'sign out') && 'on' in deed && deed.on === device)
+      // A sign-in on what had ended began a session of its own, to which no id leads that the device was known by.
+      if ((deed.act === 'revoke' || deed.act === 'sign out') && chainOf(deed.on).includes(id))
         wrong.push(`a session has outlived ${deed.act}`)
     }
   }
@@ -178,6 +190,8 @@ class World {
   step = 0
   held: { go(): Promise<void> }[] = []
   readonly failures: string[] = []
+  /** By id, what sessions went on as under the same user. */
+  readonly successors = new Map<string, string>()
   readonly direct: { readonly sessions: Sessions }
   readonly #store: IndexedStore
   readonly #limit: SessionsOptions['maxSessionsPerUser']
@@ -216,7 +230,7 @@ class World {
         this.held.push(held)
       })
     return {
-      sessions: this.#serve(new WaitingStore(this.#store, wait), this.#limit),
+      sessions: this.#serve(new WaitingStore(this.#store, wait, this.successors), this.#limit),
       get isDead() {
         return isDead
       },
@@ -224,8 +238,10 @@ class World {
     }
   }
 
-  async signIn(at: { sessions: Sessions }, cookie: string | null, userId: string): Promise<string> {
-    return (await visit(at.sessions, cookie, (session) => session.signIn(userId))).cookie!
+  /** A sign-in on a device that has no session, which nothing stands in the way of. */
+  async signIn(userId: string): Promise<{ cookie: string; id: string }> {
+    const { cookie, session } = await visit(this.direct.sessions, null, (fresh) => fresh.signIn(userId))
+    return { cookie: cookie!, id: session.id }
   }
 
   /** @returns the cookie that its answer sets; null where it sets none, or fails */
@@ -286,11 +302,17 @@ class WaitingStore extends SessionStore implements UserIndex {
   override readonly atomic = true
   readonly #inner: IndexedStore
   readonly #wait: <R>(run: () => Promise<R>) => Promise<R>
+  readonly #successors: Map<string, string>
 
-  constructor(inner: IndexedStore, wait: <R>(run: () => Promise<R>) => Promise<R>) {
+  constructor(
+    inner: IndexedStore,
+    wait: <R>(run: () => Promise<R>) => Promise<R>,
+    successors: Map<string, string>,
+  ) {
     super()
     this.#inner = inner
     this.#wait = wait
+    this.#successors = successors
   }
 
   override load = (id: string): Promise<SessionData | Mark | null> => this.#wait(() => this.#inner.load(id))
@@ -299,7 +321,11 @@ class WaitingStore extends SessionStore implements UserIndex {
   override replace = (id: string, data: SessionData, expected: string, ttl: number): Promise<boolean> =>
     this.#wait(() => this.#inner.replace(id, data, expected, ttl))
   override end = (id: string, mark: Mark, expected?: string): Promise<boolean> =>
-    this.#wait(() => this.#inner.end(id, mark, expected))
+    this.#wait(async () => {
+      const isEnded = await this.#inner.end(id, mark, expected)
+      if (isEnded && mark.sameUser && mark.successor !== null) this.#successors.set(id, mark.successor)
+      return isEnded
+    })
   override touch = (id: string, ttl: number, expected?: string): Promise<boolean> =>
     this.#wait(() => this.#inner.touch(id, ttl, expected))
   noteUser = (userId: string, id: string, ttl: number): Promise<void> =>
