@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 
 import { installServers } from './servers.ts'
 
@@ -21,11 +21,18 @@ const status = run(
     mayFail: true,
   },
 )
-const { numPassedTests, numFailedTests, numPendingTests, success } = readResults()
+const { numPassedTests, numFailedTests, numPendingTests, success, testResults } = readResults()
 rmSync(folder, { recursive: true, force: true })
 
 // A test file that cannot be loaded fails no test of its own, and a skipped test has shown nothing.
 const failed = Math.max(numFailedTests, success && status === 0 ? 0 : 1)
+// Once more and briefly, for whoever sees the end of a long log only.
+for (const { name, message, assertionResults } of testResults.filter(({ status }) => status === 'failed')) {
+  const failures = assertionResults.filter(({ status }) => status === 'failed')
+  for (const { fullName, failureMessages } of failures)
+    tell(`${relative('.', name)}: ${fullName}`, failureMessages)
+  if (failures.length === 0) tell(relative('.', name), [message])
+}
 if (numPendingTests > 0) console.log(`${numPendingTests} skipped`)
 console.log(`${numPassedTests} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
@@ -35,14 +42,31 @@ interface Results {
   numFailedTests: number
   numPendingTests: number
   success: boolean
+  testResults: readonly {
+    name: string
+    status: string
+    message: string
+    assertionResults: readonly { status: string; fullName: string; failureMessages: readonly string[] }[]
+  }[]
 }
 
 function readResults(): Results {
   try {
     return JSON.parse(readFileSync(results, 'utf8')) as Results
   } catch {
-    return { numPassedTests: 0, numFailedTests: 1, numPendingTests: 0, success: false }
+    return { numPassedTests: 0, numFailedTests: 1, numPendingTests: 0, success: false, testResults: [] }
   }
+}
+
+/** Tells of a failure, and what was said of it; not where it was thrown. */
+function tell(what: string, messages: readonly string[]): void {
+  const lines = messages.flatMap((message) =>
+    message
+      .split(/\n\s+at /, 1)[0]!
+      .split('\n')
+      .slice(0, 6),
+  )
+  for (const line of [what, ...lines.map((line) => `  ${line.slice(0, 300)}`)]) console.log(`FAILED: ${line}`)
 }
 
 function run(command: string, args: readonly string[], { mayFail = false } = {}): number {
