@@ -2,6 +2,8 @@ import { availableParallelism } from 'node:os'
 
 import { defineConfig } from 'vitest/config'
 
+import { STOOD_STILL } from './test/support/stalls/stalls.ts'
+
 /** What holds answers against deadlines, or real time against that of servers. */
 const TIMED = ['test/faults/**/*.test.ts', 'test/stores/**/*.test.ts', 'test/sockets/**/*.test.ts']
 
@@ -9,6 +11,10 @@ export default defineConfig({
   test: {
     testTimeout: 20_000,
     hookTimeout: 60_000,
+    globalSetup: 'test/support/stalls/global-setup.ts',
+    setupFiles: 'test/support/stalls/setup.ts',
+    // No test is run again for any other reason.
+    retry: { count: 3, condition: STOOD_STILL },
     projects: [
       {
         extends: true,

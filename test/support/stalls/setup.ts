@@ -1,0 +1,17 @@
+import { setTimeout as pause } from 'node:timers/promises'
+
+import { afterEach, beforeEach, inject } from 'vitest'
+
+import { stalledSince } from './stalls.ts'
+
+const begun = new WeakMap<object, number>()
+
+beforeEach(({ task }) => void begun.set(task, Date.now()))
+
+afterEach(async ({ task }) => {
+  if (task.result?.state !== 'fail') return
+  // The watcher, too, is late.
+  await pause(100)
+  const ms = stalledSince(begun.get(task)!, inject('stalls'))
+  if (ms > 0) throw new Error(`The machine stood still for ${ms} ms while this went on.`)
+})
