@@ -336,6 +336,23 @@ describe('a commit', () => {
     await check(server, cookie, one)
   })
 
+  test('and those beside it write each key as it was written, whatever JSON was read before', async () => {
+    // V8 takes an escaped key for this one: see parseJson.
+    JSON.parse(String.raw`{"cart":[],"\\":0}`)
+    const { sessions } = serve()
+    const { cookie } = await visit(sessions, null, ({ data }) => (data.cart = { cart: [], '"': 1 }))
+    await Promise.all(
+      ['"', '\n', '\b'].map((key) =>
+        visit(sessions, cookie, (session) => session.update(key, () => ({ cart: [], [key]: key }))),
+      ),
+    )
+    const { cart, ...others } = (await dataBehind(sessions, cookie)) as Anything
+    expect(cart).toEqual({ cart: [], '"': 1 })
+    expect(others).toEqual(
+      Object.fromEntries(['"', '\n', '\b'].map((key) => [key, { cart: [], [key]: key }])),
+    )
+  })
+
   test('that fails is told of, and may be tried again', async () => {
     const { store, sessions, memory } = serve()
     const session = await sessions.open(null)
