@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 
 import { parseJson } from './parse-json.ts'
 
@@ -33,9 +33,17 @@ describe('a key with an escape', () => {
   })
 
   test('is told from whatever could be taken for what stands in for it', () => {
-    const data = { '"': 1, '\uE0000': 2, '\uE000\uE0001': 3, '\\': '\uE000' }
+    const random = vi.spyOn(Math, 'random').mockReturnValueOnce(0.1).mockReturnValueOnce(0.2)
+    const data = { '"': 1, '\uE0000.1:0': 2, '\uE0000.1:': 3, '\\': '\uE000' }
     expect(parseJson(JSON.stringify(data))).toEqual(data)
+    expect(random).toHaveBeenCalledTimes(2)
+    random.mockRestore()
   })
+})
+
+test('a string of any length is read', () => {
+  for (const data of [{ a: '\n'.repeat(5_000_000) }, { '"': `\n${'x'.repeat(10_000_000)}` }])
+    expect(JSON.stringify(parseJson(JSON.stringify(data))) === JSON.stringify(data)).toBe(true)
 })
 
 test.each([

@@ -9,16 +9,13 @@ export function parseJson(text: string): unknown {
   let prefix = ''
   let safe = ''
   let done = 0
-  for (let at = text.indexOf('\\'); at !== -1; at = text.indexOf('\\', REST.lastIndex)) {
-    REST.lastIndex = at
-    const rest = REST.exec(text)
-    // This is no JSON, as will be said below.
-    if (rest === null) break
-    const colon = rest[1]
-    if (colon === undefined) continue
+  let end: number
+  for (let at = text.indexOf('\\'); at !== -1; at = text.indexOf('\\', end)) {
+    end = endOfString(text, at)
+    COLON.lastIndex = end
+    if (!COLON.test(text)) continue
     prefix ||= absentFrom(text)
     const start = text.lastIndexOf('"', at)
-    const end = REST.lastIndex - colon.length
     safe += `${text.slice(done, start)}"${prefix}${keys.length}"`
     // By itself a string is read right.
     keys.push(JSON.parse(text.slice(start, end)) as string)
@@ -37,11 +34,21 @@ export function parseJson(text: string): unknown {
   return named(value)
 }
 
-/** The rest of a string in JSON text, and the colon after it where it is a key. */
-const REST = /(?:[^"\\]|\\[^])*"([ \t\r\n]*:)?/y
+/** Where a string in JSON text is over, after its closing quotation mark, from its first backslash on. */
+function endOfString(text: string, backslash: number): number {
+  let at = backslash
+  while (at < text.length && text.charCodeAt(at) !== 0x22 /* " */)
+    at += text.charCodeAt(at) === 0x5c /* \ */ ? 2 : 1
+  return at + 1
+}
 
+/** What follows a string that is a key. */
+const COLON = /[ \t\r\n]*:/y
+
+/** Random: to look for one that is absent is to be no work that somebody's text could make long. */
 function absentFrom(text: string): string {
-  let absent = '\uE000'
-  while (text.includes(absent)) absent += '\uE000'
-  return absent
+  for (;;) {
+    const absent = `\uE000${Math.random()}:`
+    if (!text.includes(absent)) return absent
+  }
 }
