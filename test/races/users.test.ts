@@ -34,19 +34,20 @@ const inMemory = (Store: typeof MemorySessionStore) => async (): Promise<Backend
 async function onSqlite(): Promise<Backend> {
   const folder = await temporaryFolder()
   let tables = 0
-  const stores: SqliteSessionStore[] = []
+  let store: SqliteSessionStore | undefined
   return {
     open(clock) {
-      const store = new SqliteSessionStore({
+      // Orders come one after another: the one before is over.
+      void store?.close()
+      store = new SqliteSessionStore({
         path: join(folder.path, 'users.db'),
         table: `t${tables++}`,
         clock,
       })
-      stores.push(store)
       return store
     },
     async [Symbol.asyncDispose]() {
-      for (const store of stores) await store.close()
+      await store?.close()
       folder.remove()
     },
   }
