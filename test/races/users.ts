@@ -29,6 +29,12 @@ export interface UsersScenario {
   readonly limit?: SessionsOptions['maxSessionsPerUser']
 }
 
+/** What is known on a device that somebody has signed in on: the cookie, and the id of the session as it began. */
+interface Device {
+  readonly cookie: string
+  readonly id: string
+}
+
 /** A deed, and what came of it. Steps are counted from 1. */
 interface Done {
   readonly deed: Deed
@@ -49,12 +55,9 @@ export async function followUsers(
   open: (clock: Clock) => IndexedStore,
 ): Promise<string[]> {
   const world = new World(open, limit)
-  const cookies: string[] = []
-  const first: string[] = []
+  const devices: Device[] = []
   for (let i = 0; i < DEVICES; i++) {
-    const { cookie, id } = await world.signIn('ada')
-    cookies.push(cookie)
-    first.push(id)
+    devices.push(await world.signIn('ada'))
     // By the end of the idle time only the first one has been idle for all of it.
     world.time += i === 0 ? (IDLE + TOUCH_EVERY) * 1000 - MARGIN : 1
   }
@@ -80,21 +83,20 @@ export async function followUsers(
         one.answeredAt = world.step
       }
       void world
-        .run(one.deed, process.sessions, cookies)
+        .run(one.deed, process.sessions, devices)
         .then(answer, () => world.failures.push(one.deed.act))
     }
     world.step = step
     await settled()
   }
-  return judge(world, { deeds, crash, limit }, done, cookies, first, bea)
+  return judge(world, { deeds, crash, limit }, done, devices, bea)
 }
 
 async function judge(
   world: World,
   { crash, limit }: UsersScenario,
   done: readonly Done[],
-  cookies: readonly string[],
-  first: readonly string[],
+  devices: readonly Device[],
   bea: string,
 ): Promise<string[]> {
   const wrong = world.failures.map((act) => `a request failed that was to ${act}`)
@@ -108,7 +110,7 @@ async function judge(
   // The ids that a device's first session went by.
   const chainOf = (device: number): string[] => {
     const chain: string[] = []
-    for (let id: string | undefined = first[device]; id !== undefined; id = world.successors.get(id))
+    for (let id: string | undefined = devices[device]!.id; id !== undefined; id = world.successors.get(id))
       chain.push(id)
     return chain
   }
@@ -116,7 +118,7 @@ async function judge(
   if ((await idBehind(bea)) === null) wrong.push('somebody else’s session has ended')
 
   // Every cookie that a browser has, the device, and when who signed in there was told of it.
-  const known = cookies.map((cookie, device) => ({ cookie, device, since: 0 }))
+  const known = devices.map(({ cookie }, device) => ({ cookie, device, since: 0 }))
   for (const { deed, cookie, answeredAt } of done)
     if (cookie !== null)
       known.push({
@@ -152,7 +154,7 @@ async function judge(
   }
 
   const enders = did('revoke all', 'sign in again')
-  for (let device = 0; device < cookies.length; device++) {
+  for (let device = 0; device < devices.length; device++) {
     const isEnded =
       limit !== undefined ||
       crash !== null ||
@@ -239,14 +241,14 @@ class World {
   }
 
   /** A sign-in on a device that has no session, which nothing stands in the way of. */
-  async signIn(userId: string): Promise<{ cookie: string; id: string }> {
+  async signIn(userId: string): Promise<Device> {
     const { cookie, session } = await visit(this.direct.sessions, null, (fresh) => fresh.signIn(userId))
     return { cookie: cookie!, id: session.id }
   }
 
   /** @returns the cookie that its answer sets; null where it sets none, or fails */
-  async run(deed: Deed, sessions: Sessions, cookies: readonly string[]): Promise<string | null> {
-    const before = 'on' in deed ? cookies[deed.on]! : null
+  async run(deed: Deed, sessions: Sessions, devices: readonly Device[]): Promise<string | null> {
+    const before = 'on' in deed ? devices[deed.on]!.cookie : null
     const session = await sessions.open(before)
     const user = sessions.forUser('ada')
     switch (deed.act) {
