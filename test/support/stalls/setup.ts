@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 
 import { afterEach, beforeEach, inject } from 'vitest'
 
-import { stalledSince } from './stalls.ts'
+import { stalledSince, stoodStill } from './stalls.ts'
 
 const begun = new WeakMap<object, number>()
 
@@ -13,5 +13,5 @@ afterEach(async ({ task }) => {
   // The watcher, too, is late.
   await pause(100)
   const ms = stalledSince(begun.get(task)!, inject('stalls'))
-  if (ms > 0) throw new Error(`The machine stood still for ${ms} ms while this went on.`)
+  if (ms > 0) throw stoodStill(ms)
 })
