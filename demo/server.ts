@@ -14,7 +14,11 @@ import { openStore } from './store.ts'
 
 const { HOST = '127.0.0.1', PORT = '3000' } = process.env
 
-const { store, name } = openStore(process.env)
+const { store, name } = await openStore(process.env).catch((error: NodeJS.ErrnoException) => {
+  // An error that stands for several, one for each address that was tried, has no message of its own.
+  console.error(`The store cannot be opened: ${error.message || error.code}`)
+  process.exit(1)
+})
 const sessions = createSessions<AppSession>({ store, noteDevice: 'user-agent' })
 const app = createApp(sessions, store, name)
 

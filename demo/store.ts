@@ -13,8 +13,12 @@ export interface NamedStore {
 }
 
 /** Opens the store that the environment asks for: `REDIS_URL`, `SESSION_STORE=memory`, or else an SQLite file. */
-export function openStore(env: NodeJS.ProcessEnv): NamedStore {
-  if (env['REDIS_URL']) return { store: new RedisSessionStore({ url: env['REDIS_URL'] }), name: 'Redis' }
+export async function openStore(env: NodeJS.ProcessEnv): Promise<NamedStore> {
+  if (env['REDIS_URL']) {
+    const store = new RedisSessionStore({ url: env['REDIS_URL'] })
+    await store.connect()
+    return { store, name: 'Redis' }
+  }
   if (env['SESSION_STORE'] === 'memory')
     return { store: new MemorySessionStore(), name: 'this process’s memory' }
 

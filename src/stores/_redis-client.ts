@@ -54,6 +54,8 @@ export interface RedisConnection {
   readonly keyPrefix: string
   /** How often the client has lost a connection; what was under way on it, it may send again on another, and tell nobody. */
   readonly losses: number
+  /** Connects, where nothing has yet; a client that somebody else opened is left as it is. */
+  open(): Promise<void>
   /**
    * Sends one command; text in its reply is strings.
    * @param key the one key that `args` speak of, by which a cluster finds the node
@@ -90,6 +92,7 @@ export function connectionOf(client: RedisClient, invalidated?: Invalidated): Re
     get losses() {
       return losses
     },
+    open: () => Promise.resolve(),
     command,
     pair: pairOf(client),
     subscriber: async (hearer) => subscriberBeside(client, hearer),
@@ -160,6 +163,7 @@ const READY = { typeMapping: {}, timeout: 0 }
 /**
  * A connection of the store's own: opened with node-redis at the first command, by one attempt that all commands
  * share; when it fails they fail, and the next command tries again. Once open, it reconnects by itself until closed.
+ * The package is loaded at once: that takes a tenth of a second of CPU time, which nobody who waits for an answer should pay.
  * @param invalidated is told of what was read by it and has changed. Default: nobody is
  */
 export function connectionTo(url: string, clock: Clock, invalidated?: Invalidated): RedisConnection {
@@ -170,6 +174,8 @@ export function connectionTo(url: string, clock: Clock, invalidated?: Invalidate
       'The url is none of Redis: it begins with redis:// or rediss://, or unix:// for a socket.',
       { rule: 'redis-url' },
     )
+  // The first command will tell what is wrong, if anything is.
+  loadDriver().catch(ignore)
   let opening: Promise<void> | undefined
   let open: OwnConnection | undefined
   let closing: Promise<void> | undefined
@@ -211,6 +217,7 @@ export function connectionTo(url: string, clock: Clock, invalidated?: Invalidate
     isCluster: false,
     keyPrefix: '',
     losses: 0,
+    open: () => use(() => Promise.resolve()),
     command: (key, args) => use((open) => open.command(key, args)),
     pair: (key, first, second) => use((open) => open.pair(key, first, second)),
     subscriber: async (hearer) => connectNodeRedis(await createClient(url, () => true), hearer),
@@ -237,13 +244,7 @@ async function createClient(
   isWanted: () => boolean,
   options: object = {},
 ): Promise<ReturnType<CreateClient>> {
-  const { createClient } = await import('redis').catch((cause: unknown) => {
-    throw new SessionError(
-      'ERR_SESSION_NO_DRIVER',
-      'A RedisSessionStore with a url needs the package "redis": run `npm install redis`, or hand the store a client.',
-      { cause },
-    )
-  })
+  const { createClient } = await loadDriver()
   return createClient({
     ...options,
     url,
@@ -251,6 +252,17 @@ async function createClient(
     disableOfflineQueue: true,
     // Several processes that lost the same server do not come back all at once.
     socket: { reconnectStrategy: () => isWanted() && 200 + Math.random() * 200 },
+  })
+}
+
+/** @throws SessionError `ERR_SESSION_NO_DRIVER` */
+function loadDriver(): Promise<typeof import('redis')> {
+  return import('redis').catch((cause: unknown) => {
+    throw new SessionError(
+      'ERR_SESSION_NO_DRIVER',
+      'A RedisSessionStore with a url needs the package "redis": run `npm install redis`, or hand the store a client.',
+      { cause },
+    )
   })
 }
 

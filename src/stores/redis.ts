@@ -67,6 +67,7 @@ interface WithUrl {
  *
  * @example
  * const store = new RedisSessionStore({ url: 'redis://localhost:6379' })
+ * await store.connect() // before the first visitor comes
  * @example
  * import { Redis } from 'ioredis'
  * const store = new RedisSessionStore({ client: new Redis() })
@@ -82,7 +83,7 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
   readonly #near: NearCache | null
 
   /**
-   * Makes the store; a `url` is connected to at the first operation.
+   * Makes the store; a `url` is connected to by {@link connect}, or at the first operation.
    * @throws SessionError `ERR_SESSION_OPTION` when there is no client and no url, when there are both, or when it is none of Redis
    */
   constructor(options: RedisSessionStoreOptions) {
@@ -122,6 +123,18 @@ export class RedisSessionStore extends SessionStore implements Notices, UserInde
             () => (url === null ? this.#connection : connectionTo(url, this.clock)),
             this.clock,
           )
+  }
+
+  /**
+   * Connects to the `url` now, so that the first visitor need not wait for it. A `client` is yours to connect.
+   * @throws what the package `redis` throws where Redis cannot be reached, or refuses the user
+   * @throws SessionError `ERR_SESSION_TIMEOUT` where it does not answer within 5 seconds; `ERR_SESSION_NO_DRIVER` without that package;
+   *   `ERR_SESSION_STORE` when the store is closed
+   */
+  async connect(): Promise<void> {
+    await Promise.all([this.#connection.open(), this.#durability?.connection.open()])
+    void this.#greeting.exchange()
+    await this.#greeting.settle()
   }
 
   async get(id: string): Promise<SessionData | null> {

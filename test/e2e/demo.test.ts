@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { launchChromium } from '../support/chromium.ts'
 import type { DemoServer } from '../support/demo-server.ts'
 import { DemoFailed, startDemo } from '../support/demo-server.ts'
+import { freePort } from '../support/free-port.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { TemporaryFolder } from '../support/temporary-folder.ts'
@@ -340,6 +341,15 @@ describe('the demo’s server', () => {
     expect((failure as DemoFailed).complaints).toMatch(
       new RegExp(`^Port ${demo.port} is taken\\.[^\\n]*\\n$`),
     )
+  })
+
+  test('says in one line that its store cannot be reached', async () => {
+    const failure = await startDemo({ REDIS_URL: `redis://localhost:${await freePort()}` }).catch(
+      (error: unknown) => error,
+    )
+    expect(failure).toBeInstanceOf(DemoFailed)
+    expect(failure).toMatchObject({ exitCode: 1 })
+    expect((failure as DemoFailed).complaints).toMatch(/^The store cannot be opened: .*ECONNREFUSED.*\n$/)
   })
 
   test('turns away a form that another site sent', async () => {

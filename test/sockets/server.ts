@@ -14,8 +14,10 @@ interface Visit {
   count?: number
 }
 
+const store = new RedisSessionStore({ url: process.argv[2]! })
+await store.connect()
 const sessions = createSessions<Visit>({
-  store: new RedisSessionStore({ url: process.argv[2]! }),
+  store,
   cookie: { name: 'session', secure: false },
 })
 const withSession = sessionMiddleware(sessions)

@@ -704,6 +704,9 @@ describe('RedisSessionStore with a url', () => {
   const connections = async (): Promise<number> =>
     Number(/total_connections_received:(\d+)/.exec(await raw.info('stats'))![1])
   const clients = async (): Promise<number> => (await raw.clientList()).length
+  /** How often stores have asked for the time, and how Redis evicts. */
+  const greeted = async (): Promise<number> =>
+    Number(/cmdstat_eval:calls=(\d+)/.exec(await raw.info('commandstats'))![1])
   const open = (url = server.url, clock = systemClock): RedisSessionStore =>
     after(new RedisSessionStore({ url, clock }), (store) => store.close())
 
@@ -713,6 +716,44 @@ describe('RedisSessionStore with a url', () => {
     expect(await connections()).toBe(before)
     await Promise.all(Array.from({ length: 20 }, (_, n) => store.create(`${n}`, record('v1'), 60)))
     expect(await connections()).toBe(before + 1)
+  })
+
+  it('connects before the first operation when it is told to', async () => {
+    const before = await connections()
+    const store = open()
+    await Promise.all([store.connect(), store.connect()])
+    expect(await connections()).toBe(before + 1)
+    const greetings = await greeted()
+    await store.exists(id)
+    expect([await connections(), await greeted()]).toEqual([before + 1, greetings])
+  })
+
+  it('connects for writes that replicas confirm as well', async () => {
+    const before = await connections()
+    const store = after(
+      new RedisSessionStore({ url: server.url, durability: { replicas: 1, timeout: 0.001 } }),
+      (store) => store.close(),
+    )
+    await store.connect()
+    expect(await connections()).toBe(before + 2)
+    await expect(store.create(id, record('v1'), 60)).rejects.toEqual(coded('ERR_SESSION_NOT_REPLICATED'))
+    expect(await connections()).toBe(before + 2)
+  })
+
+  it('loads its driver when it is made, and not when somebody waits', async () => {
+    const script = `
+      import { registerHooks } from 'node:module'
+      registerHooks({
+        resolve(name, context, next) {
+          if (name === 'redis') console.log('loaded')
+          return next(name, context)
+        },
+      })
+      const { RedisSessionStore } = await import(${JSON.stringify(new URL('../../src/stores/redis.ts', import.meta.url))})
+      console.log('imported')
+      new RedisSessionStore({ url: 'redis://127.0.0.1:1' })`
+    const { stdout } = await run(['--input-type=module', '--eval', script])
+    expect(stdout).toBe('imported\nloaded\n')
   })
 
   it('closes its connection, and says so afterwards', async () => {
@@ -740,6 +781,7 @@ describe('RedisSessionStore with a url', () => {
     const store = open()
     await store.close()
     await expect(store.get(id)).rejects.toEqual(coded('ERR_SESSION_STORE'))
+    await expect(store.connect()).rejects.toEqual(coded('ERR_SESSION_STORE'))
     expect(await connections()).toBe(before)
   })
 
@@ -759,9 +801,11 @@ describe('RedisSessionStore with a url', () => {
   it('tries again at the next operation when it could not connect', async () => {
     const port = await freePort()
     const store = open(`redis://127.0.0.1:${port}`)
+    await expect(store.connect()).rejects.toThrow('ECONNREFUSED')
     await expect(store.get(id)).rejects.toThrow('ECONNREFUSED')
     await expect(Promise.all([store.get(id), store.get(id)])).rejects.toThrow('ECONNREFUSED')
     after(await startRedis({ port }), (other) => other.stop())
+    await store.connect()
     expect(await store.create(id, record('v1'), 60)).toBe(true)
   })
 
