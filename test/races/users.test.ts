@@ -33,17 +33,13 @@ const inMemory = (Store: typeof MemorySessionStore) => async (): Promise<Backend
 
 async function onSqlite(): Promise<Backend> {
   const folder = await temporaryFolder()
-  let tables = 0
+  let files = 0
   let store: SqliteSessionStore | undefined
   return {
     open(clock) {
-      // Orders come one after another: the one before is over.
+      // Orders come one after another: the one before is over. As tables of one file, each would take longer to open than the last.
       void store?.close()
-      store = new SqliteSessionStore({
-        path: join(folder.path, 'users.db'),
-        table: `t${tables++}`,
-        clock,
-      })
+      store = new SqliteSessionStore({ path: join(folder.path, `${files++}.db`), clock })
       return store
     },
     async [Symbol.asyncDispose]() {
