@@ -333,23 +333,15 @@ describe('the demo’s server', () => {
   )
 
   test('says in one line that its port is taken', async () => {
-    const failure = await startDemo({ PORT: demo.port, SQLITE_PATH: databaseFile('taken') }).catch(
-      (error: unknown) => error,
-    )
-    expect(failure).toBeInstanceOf(DemoFailed)
-    expect(failure).toMatchObject({ exitCode: 1 })
-    expect((failure as DemoFailed).complaints).toMatch(
-      new RegExp(`^Port ${demo.port} is taken\\.[^\\n]*\\n$`),
-    )
+    const failure = await failedDemo({ PORT: demo.port, SQLITE_PATH: databaseFile('taken') })
+    expect(failure.exitCode).toBe(1)
+    expect(failure.complaints).toMatch(new RegExp(`^Port ${demo.port} is taken\\.[^\\n]*\\n$`))
   })
 
   test('says in one line that its store cannot be reached', async () => {
-    const failure = await startDemo({ REDIS_URL: `redis://localhost:${await freePort()}` }).catch(
-      (error: unknown) => error,
-    )
-    expect(failure).toBeInstanceOf(DemoFailed)
-    expect(failure).toMatchObject({ exitCode: 1 })
-    expect((failure as DemoFailed).complaints).toMatch(/^The store cannot be opened: .*ECONNREFUSED.*\n$/)
+    const failure = await failedDemo({ REDIS_URL: `redis://localhost:${await freePort()}` })
+    expect(failure.exitCode).toBe(1)
+    expect(failure.complaints).toMatch(/^The store cannot be opened: .*ECONNREFUSED.*\n$/)
   })
 
   test('turns away a form that another site sent', async () => {
@@ -446,6 +438,13 @@ describe.each(['SQLite', 'memory', 'Redis'])('on %s', (kind) => {
     expect(server.complaints).toBe('')
   })
 })
+
+/** A demo that does not come to listen, and ends by itself. */
+async function failedDemo(env: NodeJS.ProcessEnv): Promise<DemoFailed> {
+  const outcome = await startDemo(env).catch((error: unknown) => error)
+  expect(outcome).toBeInstanceOf(DemoFailed)
+  return outcome as DemoFailed
+}
 
 /** A page in a browser that has not been here before. */
 async function visitor(options: BrowserContextOptions = {}): Promise<Page> {
