@@ -20,6 +20,7 @@ import { createBrowser } from '../../src/testing/cookie-jar.ts'
 import { FaultyStore } from '../../src/testing/faulty-store.ts'
 import { listen, stop } from '../support/http.ts'
 import { runAdapterContract } from './run-adapter-contract.ts'
+import { eventually } from '../support/eventually.ts'
 
 const quietly: ErrorRequestHandler = (error: { status?: number }, _req, res, next) => {
   if (res.headersSent) next(error)
@@ -212,7 +213,7 @@ describe('answers', () => {
       expect([range.status, await range.text()]).toEqual([206, 'x'.repeat(10)])
       expect((await fetch('/small.txt', { headers: ifNoneMatch(small) })).status).toBe(304)
       expect(await seen(await fetch('/me'))).toEqual({ userId: null, visits: 4 })
-      await vi.waitFor(() => expect(sent).toHaveBeenCalledTimes(4))
+      await eventually(() => expect(sent).toHaveBeenCalledTimes(4))
       expect(sent.mock.calls.flat()).toEqual([undefined, undefined, undefined, undefined])
     })
 

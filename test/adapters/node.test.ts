@@ -19,6 +19,7 @@ import type { StoreOperation } from '../../src/testing/faulty-store.ts'
 import { FaultyStore } from '../../src/testing/faulty-store.ts'
 import { listen, stop, Wire } from '../support/http.ts'
 import { runAdapterContract } from './run-adapter-contract.ts'
+import { eventually } from '../support/eventually.ts'
 
 const harness: AdapterHarness = {
   async serve(sessions, handler) {
@@ -529,7 +530,7 @@ describe('while the answer is held', () => {
     onTestFinished(() => stop(bare))
     await (await fetch(`http://127.0.0.1:${port}`)).text()
     await held(act)
-    await vi.waitFor(() => expect(orders).toHaveLength(2))
+    await eventually(() => expect(orders).toHaveLength(2))
     expect(orders[0]).toContain('finish')
     expect(orders[1]).toEqual(orders[0])
   })

@@ -16,6 +16,7 @@ import { acceptSockets, getContext } from '../../src/adapters/socket.io.ts'
 import type { Anything, Server } from '../support/core.ts'
 import { arrive, dataBehind, serve, visit } from '../support/core.ts'
 import { listen } from '../support/http.ts'
+import { eventually } from '../support/eventually.ts'
 
 type Connected = (context: SocketContext<Anything>, socket: ServerSocket) => void
 
@@ -139,7 +140,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     const socket = await connect(port, cookie, { transports })
     await visit(sessions, cookie, ({ data }) => (data.page = 1))
     expect(await socket.emitWithAck('draft', 'hello')).toEqual({ n: 0, page: 1, draft: 'hello' })
-    await vi.waitFor(async () => expect(await dataBehind(sessions, cookie)).toMatchObject({ draft: 'hello' }))
+    await eventually(async () => expect(await dataBehind(sessions, cookie)).toMatchObject({ draft: 'hello' }))
   })
 
   test('when the session ends its sockets are told why, disconnected, and do not come back by themselves', async () => {
@@ -152,7 +153,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     expect(await told).toEqual(['destroyed', 4401])
     expect((await disconnected)[0]).toBe('io server disconnect')
     expect([socket.active, other.connected]).toEqual([false, true])
-    await vi.waitFor(() => expect(sessions.followed).toBe(1))
+    await eventually(() => expect(sessions.followed).toBe(1))
   })
 
   test('nothing is left of sockets that came and went', async () => {
@@ -161,7 +162,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     const sockets = await Promise.all(Array.from({ length: 20 }, () => connect(port, cookie, { transports })))
     expect(sessions.followed).toBe(1)
     for (const socket of sockets) socket.close()
-    await vi.waitFor(() => expect(sessions.followed).toBe(0))
+    await eventually(() => expect(sessions.followed).toBe(0))
     asked()
     await clock.advance(120_000)
     expect(asked()).toEqual([])
@@ -177,7 +178,7 @@ test('a connection that goes from polling to WebSocket stays with its session', 
   })
   const cookie = await arrive(sessions, { n: 3 })
   const socket = await connect(port, cookie, { transports: ['polling', 'websocket'] })
-  await vi.waitFor(() => expect(socket.io.engine.transport.name).toBe('websocket'))
+  await eventually(() => expect(socket.io.engine.transport.name).toBe('websocket'))
   expect(await socket.emitWithAck('ask')).toBe(3)
   const disconnected = once(socket as never, 'disconnect')
   await visit(sessions, cookie, (session) => session.destroy())
@@ -208,7 +209,7 @@ test('a handler of events that throws is told of, and the socket lives', async (
   const socket = await connect(port, await arrive(sessions))
   socket.emit('bad')
   await socket.emitWithAck('good')
-  await vi.waitFor(() => expect(errors).toEqual([new RangeError('oops')]))
+  await eventually(() => expect(errors).toEqual([new RangeError('oops')]))
 })
 
 test('sockets of other namespaces find their context, and are closed with the rest', async () => {

@@ -15,6 +15,7 @@ import type { Context } from '../../src/context.ts'
 import { connect, refusalOf } from '../sockets/client.ts'
 import type { Anything, Server } from '../support/core.ts'
 import { arrive, dataBehind, serve, visit } from '../support/core.ts'
+import { eventually } from '../support/eventually.ts'
 
 // Its own types do not compile as strictly as this repository does.
 const { defineWebSocketHandler, H3, serve: serveH3 } = (await import('h3' as string)) as any
@@ -134,7 +135,7 @@ describe.each(ADAPTERS)('sockets over %s', (_, startServer) => {
     await visit(sessions, cookie, ({ data }) => (data.page = 1))
     client.socket.send('hello')
     expect(JSON.parse(await client.next())).toEqual({ n: 0, page: 1, text: 'hello' })
-    await vi.waitFor(async () => expect(await dataBehind(sessions, cookie)).toMatchObject({ text: 'hello' }))
+    await eventually(async () => expect(await dataBehind(sessions, cookie)).toMatchObject({ text: 'hello' }))
   })
 
   test('hear what others change', async () => {
@@ -152,7 +153,7 @@ describe.each(ADAPTERS)('sockets over %s', (_, startServer) => {
     const cookie = await arrive(sessions)
     const clients = [await connect(port, cookie), await connect(port, cookie)]
     const other = await connect(port, await arrive(sessions))
-    await vi.waitFor(() => expect(sessions.followed).toBe(2))
+    await eventually(() => expect(sessions.followed).toBe(2))
     await visit(sessions, cookie, (session) => session.destroy())
     for (const { closed } of clients) expect(await closed).toEqual({ code: 4401, reason: 'destroyed' })
     expect([other.socket.readyState, sessions.followed]).toEqual([1, 1])
@@ -170,7 +171,7 @@ describe.each(ADAPTERS)('sockets over %s', (_, startServer) => {
     client.socket.send('bad')
     client.socket.send('good')
     expect(await client.next()).toBe('null')
-    await vi.waitFor(async () => expect(await dataBehind(sessions, cookie)).toMatchObject({ text: 'good' }))
+    await eventually(async () => expect(await dataBehind(sessions, cookie)).toMatchObject({ text: 'good' }))
     expect(errors).toEqual([new RangeError('oops')])
   })
 
@@ -185,9 +186,9 @@ describe.each(ADAPTERS)('sockets over %s', (_, startServer) => {
     const { port, sessions, core } = await start({ open: (context) => void context.onChange(() => {}) })
     const cookie = await arrive(sessions)
     const clients = await Promise.all(Array.from({ length: 50 }, () => connect(port, cookie)))
-    await vi.waitFor(() => expect(sessions.followed).toBe(1))
+    await eventually(() => expect(sessions.followed).toBe(1))
     clients.forEach(({ socket }, i) => (i % 2 === 0 ? socket.close() : socket.terminate()))
-    await vi.waitFor(() => expect(sessions.followed).toBe(0))
+    await eventually(() => expect(sessions.followed).toBe(0))
     core.asked()
     await core.clock.advance(120_000)
     expect(core.asked()).toEqual([])

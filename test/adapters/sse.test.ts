@@ -15,6 +15,7 @@ import { Context } from '../../src/context.ts'
 import type { Anything, Server } from '../support/core.ts'
 import { arrive, serve, visit } from '../support/core.ts'
 import { listen, stop } from '../support/http.ts'
+import { eventually } from '../support/eventually.ts'
 
 type Begin = (send: SendEvent) => void | (() => void)
 
@@ -103,7 +104,7 @@ describe.each(ADAPTERS)('over %s, a stream of events', (_, open) => {
     expect(core.sessions.followed).toBe(1)
     await visit(core.other(), cookie, (session) => session.destroy())
     expect(await client.end()).toBe(':\n\nevent: session-ended\ndata: destroyed\n\n')
-    await vi.waitFor(() => expect([core.sessions.followed, ended.mock.calls.length]).toEqual([0, 1]))
+    await eventually(() => expect([core.sessions.followed, ended.mock.calls.length]).toEqual([0, 1]))
   })
 
   test('tells what others change', async () => {
@@ -127,7 +128,7 @@ describe.each(ADAPTERS)('over %s, a stream of events', (_, open) => {
     await client.until(':\n\n')
     expect([core.memory.size, core.sessions.followed]).toEqual([1, 1])
     client.leave()
-    await vi.waitFor(() => expect(core.sessions.followed).toBe(0))
+    await eventually(() => expect(core.sessions.followed).toBe(0))
   })
 
   test('lets go of everything when its client goes away', async () => {
@@ -140,7 +141,7 @@ describe.each(ADAPTERS)('over %s, a stream of events', (_, open) => {
     })
     await client.until(':\n\n')
     client.leave()
-    await vi.waitFor(() => expect([core.sessions.followed, ended.mock.calls.length]).toEqual([0, 1]))
+    await eventually(() => expect([core.sessions.followed, ended.mock.calls.length]).toEqual([0, 1]))
     expect(send({ data: 'late' })).toBe(false)
     core.asked()
     await core.clock.advance(120_000)
@@ -166,7 +167,7 @@ describe.each(ADAPTERS)('over %s, a stream of events', (_, open) => {
     })
     expect(sent).toBeGreaterThan(9)
     expect(sent).toBeLessThan(200)
-    await vi.waitFor(() => expect(core.sessions.followed).toBe(0))
+    await eventually(() => expect(core.sessions.followed).toBe(0))
   })
 })
 
@@ -230,12 +231,12 @@ describe('a request that asks for its signal is followed until its answer is thr
     ]
     response.resume()
     await once(response, 'end')
-    await vi.waitFor(() => expect(core.sessions.followed).toBe(0))
+    await eventually(() => expect(core.sessions.followed).toBe(0))
     const request = get({ port, host: '127.0.0.1', path: '/hangs', headers })
     request.on('error', () => {})
-    await vi.waitFor(() => expect(core.sessions.followed).toBe(1))
+    await eventually(() => expect(core.sessions.followed).toBe(1))
     request.destroy()
-    await vi.waitFor(() => expect(core.sessions.followed).toBe(0))
+    await eventually(() => expect(core.sessions.followed).toBe(0))
     // Too late: nobody would let go of it.
     expect(context!.signal.aborted).toBe(false)
     expect(core.sessions.followed).toBe(0)

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { promisify } from 'node:util'
 
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { ClientOptions, WebSocket } from 'ws'
@@ -14,6 +15,7 @@ import type { Anything } from '../support/core.ts'
 import { arrive, dataBehind, serve, visit } from '../support/core.ts'
 import { listen, stop, Wire } from '../support/http.ts'
 import { published } from '../support/published.ts'
+import { eventually } from '../support/eventually.ts'
 
 type Connected = (context: SocketContext<Anything>, socket: WebSocket) => void | Promise<void>
 
@@ -227,10 +229,10 @@ describe('a socket is refused', () => {
     wire.socket.resetAndDestroy()
     await nextTurn()
     store.heal()
-    await vi.waitFor(() => expect(store.calls.at(-1)![0]).toBe('load'))
+    await eventually(() => expect(store.calls.at(-1)![0]).toBe('load'))
     for (let i = 0; i < 20; i++) await nextTurn()
     // Whether it is gone already shows only in time.
-    await vi.waitFor(() => expect(sessions.followed).toBe(0))
+    await eventually(() => expect(sessions.followed).toBe(0))
     expect(errors).toEqual([])
   })
 
@@ -264,7 +266,7 @@ describe('messages', () => {
     await visit(sessions, cookie, ({ data }) => (data.page = 1))
     client.socket.send('hello')
     expect(JSON.parse(await client.next())).toEqual({ n: 0, page: 1, text: 'hello' })
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect(await dataBehind(sessions, cookie)).toEqual({ n: 0, page: 1, text: 'hello' }),
     )
   })
@@ -278,7 +280,7 @@ describe('messages', () => {
     const client = await connect(port, cookie)
     for (let i = 0; i < 200; i++) client.socket.send(String(i))
     for (let i = 0; i < 200; i++) await client.next()
-    await vi.waitFor(async () => expect(await dataBehind(sessions, cookie)).toEqual({ n: 200 }))
+    await eventually(async () => expect(await dataBehind(sessions, cookie)).toEqual({ n: 200 }))
     expect(errors).toEqual([])
   })
 
@@ -292,7 +294,7 @@ describe('messages', () => {
     const cookie = await arrive(sessions)
     const client = await connect(port, cookie)
     client.socket.send('bad')
-    await vi.waitFor(() => expect(errors).toEqual([new RangeError('oops')]))
+    await eventually(() => expect(errors).toEqual([new RangeError('oops')]))
     expect(await dataBehind(sessions, cookie)).toEqual({ n: 0 })
     client.socket.send('good')
     expect(await client.next()).toBe('null')
@@ -303,7 +305,7 @@ describe('messages', () => {
     const client = await connect(port, await arrive(sessions))
     store.fail('load')
     client.socket.send('')
-    await vi.waitFor(() => expect(errors).toEqual([expect.objectContaining({ code: 'ERR_SESSION_STORE' })]))
+    await eventually(() => expect(errors).toEqual([expect.objectContaining({ code: 'ERR_SESSION_STORE' })]))
     store.heal()
     client.socket.send('')
     expect(await client.next()).toBe('0')
@@ -320,7 +322,7 @@ describe('messages', () => {
     await once(client.socket, 'pong')
     client.socket.send('')
     expect(await client.next()).toBe(String(begun))
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(asked().filter((operation) => operation !== 'peek')).toEqual(['load', 'touch']),
     )
     client.socket.send('')
@@ -356,7 +358,7 @@ describe('messages', () => {
       Buffer.from([0xff, 0xff, 0xff]),
     )
     expect((await client.closed).code).toBe(1002)
-    await vi.waitFor(() => expect(sessions.followed).toBe(0))
+    await eventually(() => expect(sessions.followed).toBe(0))
   })
 
   test('a handler of sockets that fails closes its socket, and is told of', async () => {
@@ -429,14 +431,15 @@ test('a change by a page reaches the sockets of its session', async () => {
 
 test('of three hundred sockets that came and went nothing is left', async () => {
   const { port, sessions, server, asked, clock } = await start((context) => void context.onChange(() => {}))
+  const connections = promisify(server.getConnections.bind(server))
   const cookie = await arrive(sessions)
   for (let round = 0; round < 3; round++) {
     const clients = await Promise.all(Array.from({ length: 100 }, () => connect(port, cookie)))
     expect(sessions.followed).toBe(1)
     clients.forEach(({ socket }, i) => (i % 2 === 0 ? socket.close() : socket.terminate()))
-    await vi.waitFor(() => expect(sessions.followed).toBe(0))
+    await eventually(() => expect(sessions.followed).toBe(0))
   }
-  await vi.waitFor(() => server.getConnections((_, count) => expect(count).toBe(0)))
+  await eventually(async () => expect(await connections()).toBe(0))
   asked()
   await clock.advance(120_000)
   expect(asked()).toEqual([])

@@ -2,7 +2,7 @@
  * A master is lost while its replica is cut off from it, and the replica takes its place: SECURITY.md F6. Redis replicates after it has answered,
  * so what it acknowledged last is undone, sign-outs among it; unless it was acknowledged with `durability`.
  */
-import { afterAll, expect, it, vi } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
@@ -11,6 +11,7 @@ import { startApp } from './app-process.ts'
 import type { ClientName } from './app-stores.ts'
 import { Ledger } from './ledger.ts'
 import { ALL } from './run.ts'
+import { eventually } from '../support/eventually.ts'
 
 const ROUNDS = ALL ? 20 : 1
 const VISITORS = 12
@@ -44,7 +45,7 @@ async function round(client: ClientName, durability: boolean, figures: Figures):
   const master = await redis(['--repl-diskless-sync-delay', '0'])
   const way = during(await startTcpProxy(master.port), (way) => way.stop())
   const replica = await redis(['--replicaof', `127.0.0.1 ${way.port}`])
-  await vi.waitFor(async () => expect(await master.tell('WAIT 1 1000')).toBe(':1'), 10_000)
+  await eventually(async () => expect(await master.tell('WAIT 1 1000')).toBe(':1'))
   const before = await app(master.port, durability ? { durability: { replicas: 1, timeout: 0.05 } } : {})
   const cookies = await Promise.all(
     Array.from({ length: VISITORS }, async () => {
@@ -53,7 +54,7 @@ async function round(client: ClientName, durability: boolean, figures: Figures):
     }),
   )
   // And the hints to all of them, which are one user's.
-  await vi.waitFor(async () => expect(await replica.tell('DBSIZE')).toBe(`:${VISITORS + 1}`), 10_000)
+  await eventually(async () => expect(await replica.tell('DBSIZE')).toBe(`:${VISITORS + 1}`))
 
   const leaving = cookies.values()
   const left: string[] = []

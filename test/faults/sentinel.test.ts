@@ -5,7 +5,7 @@
  * end, or by a master at rest. A master that is still there when another takes over (`SENTINEL FAILOVER`, or a partition) is another matter: until
  * Sentinel has made it a replica, seconds later, it answers those who have not left it by what it remembers. No client can know.
  */
-import { afterAll, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 
 import { quiesce } from '../support/quiesce.ts'
 import type { RedisServer } from '../support/redis-server.ts'
@@ -14,6 +14,7 @@ import { MASTER, startSentinel } from '../support/redis-sentinel.ts'
 import type { Figures } from './run.ts'
 import { ALL, print } from './run.ts'
 import { AT_REST, DURABLE, expectGapOnly, finishRecovered, pairsOf, startCalm } from './takeover.ts'
+import { eventually } from '../support/eventually.ts'
 
 const table: Record<string, Figures> = {}
 afterAll(() => print(table))
@@ -30,7 +31,7 @@ const AT_ONCE = ['--repl-diskless-sync-delay', '0']
 /** Starts a replica, and resolves when it has what its master has. */
 async function startReplica(master: RedisServer): Promise<RedisServer> {
   const replica = await started(startRedis({ args: ['--replicaof', `127.0.0.1 ${master.port}`, ...AT_ONCE] }))
-  await vi.waitFor(async () => expect(await master.tell('WAIT 1 1000')).toBe(':1'), 10_000)
+  await eventually(async () => expect(await master.tell('WAIT 1 1000')).toBe(':1'))
   return replica
 }
 
@@ -42,10 +43,7 @@ describe.each(ALL ? [DURABLE, AT_REST] : [DURABLE])(
       const replica = await startReplica(master)
       const settings = { 'down-after-milliseconds': 500, 'failover-timeout': 5000 }
       const sentinel = await started(startSentinel(master.port, settings))
-      await vi.waitFor(
-        async () => expect(await sentinel.tell(`SENTINEL REPLICAS ${MASTER}`)).toBe('*1'),
-        10_000,
-      )
+      await eventually(async () => expect(await sentinel.tell(`SENTINEL REPLICAS ${MASTER}`)).toBe('*1'))
       const { run, residents } = await startCalm(clients, sentinel.port, durability)
 
       await run.harm(async () => {
@@ -53,7 +51,7 @@ describe.each(ALL ? [DURABLE, AT_REST] : [DURABLE])(
         await master.stop()
       })
       await run.heal(async () => {
-        await vi.waitFor(async () => expect(await replica.tell('SET up 1')).toBe('+OK'), 20_000)
+        await eventually(async () => expect(await replica.tell('SET up 1')).toBe('+OK'), 20_000)
         if (durability !== null) await startReplica(replica)
       })
       const name = `F4 a master is killed ${way}, ${clients.join(' + ')}`

@@ -1,5 +1,5 @@
 /** What the tests share in which a replica takes the place of a master that is killed: SECURITY.md F4. */
-import { expect, onTestFinished, vi } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 
 import type { RedisDurability } from '../../src/stores/redis.ts'
 import type { Clients } from './app-stores.ts'
@@ -7,6 +7,7 @@ import type { Resident } from './residents.ts'
 import { expectAtHome, expectServed, settleIn, signOut } from './residents.ts'
 import type { Figures } from './run.ts'
 import { ALL, Run, STORE_TIMEOUT, UNHARMED } from './run.ts'
+import { eventually } from '../support/eventually.ts'
 
 /** How many requests each server acknowledges at each step. */
 export const CALM = ALL ? 400 : 60
@@ -50,7 +51,7 @@ export async function startCalm(
 export async function finishRecovered(run: Run, residents: readonly Resident[]): Promise<Figures> {
   const { ledger } = run
   // How soon is for the clients to say, who find out in their own time who took over.
-  await vi.waitFor(() => expectServed(ledger, residents), { timeout: 10_000, interval: 20 })
+  await eventually(() => expectServed(ledger, residents))
   await run.acknowledged(CALM)
   await expectAtHome(ledger, residents)
   await signOut(ledger, residents)

@@ -6,6 +6,7 @@ import type { Readable, Writable } from 'node:stream'
 
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 
+import { eventually } from '../support/eventually.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { connect } from './client.ts'
@@ -35,10 +36,15 @@ async function start(): Promise<Server> {
 }
 
 /** Asks for a page; the cookie that the browser has then. */
-async function page({ port }: Server, path: string, cookie = ''): Promise<string> {
+async function page(server: Server, path: string, cookie = ''): Promise<string> {
+  const { headers } = await ask(server, path, cookie)
+  return headers.getSetCookie()[0]?.split(';', 1)[0] ?? cookie
+}
+
+async function ask({ port }: Server, path: string, cookie: string): Promise<Response> {
   const response = await fetch(`http://localhost:${port}${path}`, { headers: { cookie } })
   expect(response.status).toBe(200)
-  return response.headers.getSetCookie()[0]?.split(';', 1)[0] ?? cookie
+  return response
 }
 
 test('a sign-out on one server closes all hundred sockets of that session on the other within a second, and no more', async () => {
@@ -63,9 +69,12 @@ test('writes by sockets and pages of two servers all count, and the others are t
     b.socket.send('')
     await page(i % 2 === 0 ? first : second, '/count', cookie)
   }
+  await eventually(async () => expect(await (await ask(first, '/', cookie)).json()).toEqual({ count: 30 }))
+  // A socket is not told of its own writes, so that the last one must be neither's.
+  await page(second, '/count', cookie)
   for (const client of [a, b]) {
     let told = ''
-    while (told !== '30') told = await client.next()
+    while (told !== '31') told = await client.next()
   }
 })
 

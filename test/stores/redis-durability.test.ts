@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import { Cluster, Redis } from 'ioredis'
 import { createClient, createClientPool, createCluster } from 'redis'
-import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 
 import { createSessions } from '../../src/index.ts'
 import type { RedisClient, RedisSessionStoreOptions } from '../../src/stores/redis.ts'
@@ -19,6 +19,7 @@ import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
+import { eventually } from '../support/eventually.ts'
 
 const id = 'an-id'
 const mark: Mark = { kind: 'mark', reason: 'destroyed', successor: null, sameUser: false }
@@ -33,7 +34,7 @@ beforeAll(async () => {
   master = await startRedis({ args: ['--repl-diskless-sync-delay', '0'] })
   way = await startTcpProxy(master.port)
   const replica = await startRedis({ args: ['--replicaof', `127.0.0.1 ${way.port}`] })
-  await vi.waitFor(async () => expect(await master.tell('WAIT 1 1000')).toBe(':1'), 10_000)
+  await eventually(async () => expect(await master.tell('WAIT 1 1000')).toBe(':1'))
   return async () => {
     await replica.stop()
     await way.stop()
@@ -151,7 +152,7 @@ describe.each(CLIENTS)('over %s', (_name, open) => {
     // ioredis sends it again; then it is refused.
     expect(await far.replace(id, record('v2'), 'v1', 60).catch(() => false)).toBe(false)
     await cut
-    await vi.waitFor(() => far.exists(id), 5000)
+    await eventually(() => far.exists(id))
     const lines = await linesOf(async () => expect(await far.load(id)).toMatchObject({ version: 'v2' }))
     expect(lines.map(({ name }) => name).filter((name) => name !== 'EVAL')).toEqual([
       'HMGET',

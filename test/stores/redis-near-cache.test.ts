@@ -17,6 +17,7 @@ import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
 import { runContract } from './run-contract.ts'
+import { eventually } from '../support/eventually.ts'
 
 const id = 'an-id'
 const mark: Mark = { kind: 'mark', reason: 'revoked', successor: null, sameUser: false }
@@ -74,7 +75,7 @@ async function holding(options: Partial<RedisSessionStoreOptions> = {}): Promise
 }
 
 async function holds(store: RedisSessionStore): Promise<void> {
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     await store.load(id)
     expect(await commandsOf(() => store.load(id))).not.toContain('HMGET')
   })
@@ -87,7 +88,7 @@ async function commandsOf(action: () => Promise<unknown>): Promise<string[]> {
   await spy.monitor((line) => said.push(String(line)))
   await action()
   await raw.echo('end-of-action')
-  await vi.waitFor(() => expect(said.some((line) => line.includes('end-of-action'))).toBe(true))
+  await eventually(() => expect(said.some((line) => line.includes('end-of-action'))).toBe(true))
   spy.destroy()
   return said.filter((line) => !/ lua\]|"ECHO"/.test(line)).map((line) => /\] "(\w+)"/.exec(line)![1]!)
 }
@@ -140,7 +141,7 @@ it.each<[string, (other: RedisSessionStore) => Promise<unknown>, unknown]>([
   const other = after(new RedisSessionStore({ url: server.url }), (other) => other.close())
   await act(other)
   const ended = performance.now()
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     const found = await store.load(id)
     if (expected === null) expect(found).toBeNull()
     else expect(found).toMatchObject(expected as object)
@@ -152,7 +153,7 @@ it('what another process touches is seen to be alive', async () => {
   const store = await holding()
   const other = after(new RedisSessionStore({ url: server.url }), (other) => other.close())
   await other.touch(id, 120)
-  await vi.waitFor(async () =>
+  await eventually(async () =>
     expect(((await store.load(id)) as SessionData).touchedAt).toBeGreaterThan(1000),
   )
 })
@@ -196,7 +197,7 @@ it('two managers revoke and read one user between them', async () => {
   for (let i = 0; i < 5; i++) expect((await there!.open(cookie)).userId).toBe('ada')
   await here!.forUser('ada').revokeAll()
   expect((await here!.open(cookie)).userId).toBeNull()
-  await vi.waitFor(async () => expect((await there!.open(cookie)).userId).toBeNull())
+  await eventually(async () => expect((await there!.open(cookie)).userId).toBeNull())
 })
 
 it('a stale read loses no write: two processes count, each from what it holds', async () => {
@@ -246,7 +247,7 @@ it('a notice is not overtaken by what it is about', async () => {
   const client = await connected(trackedClient(proxy.port))
   const store = await holding({ client, clock: new ManualClock() } as RedisSessionStoreOptions)
   const notice = new Promise((resolve) => void store.watch(id, resolve))
-  await vi.waitFor(async () =>
+  await eventually(async () =>
     expect(await raw.pubSubNumSub(`holdfast:session:${id}`)).not.toEqual({ [`holdfast:session:${id}`]: 0 }),
   )
   expect(await store.load(id)).toMatchObject({ version: 'v1' })

@@ -16,6 +16,7 @@ import { arrive, visit } from '../support/core.ts'
 import { published } from '../support/published.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
+import { eventually } from '../support/eventually.ts'
 
 let server: RedisServer
 const closing: (() => unknown)[] = []
@@ -69,7 +70,7 @@ async function ioredis(options: object = {}): Promise<RedisClient> {
 async function follow(sessions: Sessions<Anything>, cookie: string): Promise<Context<Anything>> {
   const context = new Context<Anything>({ sessions, session: await sessions.open(cookie) })
   expect(context.signal.aborted).toBe(false)
-  await vi.waitFor(async () => expect(await subscriptions()).toBe(1))
+  await eventually(async () => expect(await subscriptions()).toBe(1))
   return context
 }
 
@@ -91,10 +92,10 @@ describe.each(KINDS)('over %s', (kind) => {
     const told: unknown[] = []
     context.onChange((keys) => void told.push(keys))
     await visit(there, cookie, ({ data }) => (data.n = 1))
-    await vi.waitFor(() => expect(told).toEqual([['n']]))
+    await eventually(() => expect(told).toEqual([['n']]))
     await visit(there, cookie, (session) => session.destroy())
-    await vi.waitFor(() => expect(reasonOf(context)).toBe('destroyed'))
-    await vi.waitFor(async () => expect(await subscriptions()).toBe(0))
+    await eventually(() => expect(reasonOf(context)).toBe('destroyed'))
+    await eventually(async () => expect(await subscriptions()).toBe(0))
   })
 
   test('what happened while the connection was lost is found when it is back', async () => {
@@ -103,11 +104,11 @@ describe.each(KINDS)('over %s', (kind) => {
     const context = await follow(here, first)
     await server.tell('CLIENT KILL TYPE pubsub')
     await visit(there, first, (session) => session.destroy())
-    await vi.waitFor(() => expect(reasonOf(context)).toBe('destroyed'), { timeout: 5000 })
+    await eventually(() => expect(reasonOf(context)).toBe('destroyed'))
     // And it hears as before.
     const later = await follow(here, second)
     await visit(there, second, (session) => session.destroy())
-    await vi.waitFor(() => expect(reasonOf(later)).toBe('destroyed'))
+    await eventually(() => expect(reasonOf(later)).toBe('destroyed'))
   })
 
   test('where no connection for notices is to be had any more, ends are found within 30 s', async () => {
@@ -117,11 +118,11 @@ describe.each(KINDS)('over %s', (kind) => {
     const context = await follow(here, cookie)
     await server.tell('ACL SETUSER default resetchannels')
     await server.tell('CLIENT KILL TYPE pubsub')
-    await vi.waitFor(async () => expect(await subscriptions()).toBe(0))
+    await eventually(async () => expect(await subscriptions()).toBe(0))
     await visit(there, cookie, (session) => session.destroy())
     expect(reasonOf(context)).toBe(null)
     await pass(clock, 30_000)
-    await vi.waitFor(() => expect(reasonOf(context)).toBe('destroyed'))
+    await eventually(() => expect(reasonOf(context)).toBe('destroyed'))
   })
 })
 
@@ -162,11 +163,11 @@ describe('a user of Redis who may not', () => {
       ),
     )
     for (const { signal } of contexts) expect(signal.aborted).toBe(false)
-    await vi.waitFor(() => expect(events).toContainEqual(expect.objectContaining({ operation: 'subscribe' })))
+    await eventually(() => expect(events).toContainEqual(expect.objectContaining({ operation: 'subscribe' })))
     expect(events.filter(({ kind }) => kind === 'no-notices')).toHaveLength(1)
     for (const cookie of cookies) await visit(there, cookie, (session) => session.destroy())
     await pass(clock, 30_000)
-    await vi.waitFor(() => expect(contexts.map(reasonOf)).toEqual(['destroyed', 'destroyed']))
+    await eventually(() => expect(contexts.map(reasonOf)).toEqual(['destroyed', 'destroyed']))
   })
 })
 

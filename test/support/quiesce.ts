@@ -1,5 +1,6 @@
 import { createClient } from 'redis'
-import { expect, vi } from 'vitest'
+import { expect } from 'vitest'
+import { eventually } from './eventually.ts'
 
 /** Where a server is, as in `redis://127.0.0.1:6379`. */
 interface Located {
@@ -19,6 +20,6 @@ export async function quiesce(master: Located, replica: Located): Promise<void> 
     new RegExp(`^${field}:(\\d+)`, 'm').exec(await client!.info('replication'))![1]!
   await first!.sendCommand(['CLIENT', 'PAUSE', '60000', 'WRITE'])
   const written = await offset(first, 'master_repl_offset')
-  await vi.waitFor(async () => expect(await offset(second, 'slave_repl_offset')).toBe(written), 5000)
+  await eventually(async () => expect(await offset(second, 'slave_repl_offset')).toBe(written))
   for (const client of [first!, second!]) client.destroy()
 }

@@ -1,11 +1,11 @@
 import { createClient } from 'redis'
-import { vi } from 'vitest'
 
 import { freePort } from './free-port.ts'
 import type { RedisServer } from './redis-server.ts'
 import { startRedis } from './redis-server.ts'
 import type { TemporaryFolder } from './temporary-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
+import { eventually } from './eventually.ts'
 
 /** One server of a {@link RedisCluster}. */
 export interface ClusterNode {
@@ -72,7 +72,7 @@ export async function startRedisCluster(options: RedisClusterOptions): Promise<R
   const replicas = nodes.slice(count)
 
   const settled = async (some: readonly ClusterNode[] = nodes): Promise<void> => {
-    await vi.waitFor(() => Promise.all(some.map((node) => expectSettled(node, nodes.length))), PATIENCE)
+    await eventually(() => Promise.all(some.map((node) => expectSettled(node, nodes.length))), PATIENCE)
   }
   const bounds = Array.from({ length: count + 1 }, (_, n) => Math.round((SLOTS * n) / count))
   await Promise.all(
@@ -85,7 +85,7 @@ export async function startRedisCluster(options: RedisClusterOptions): Promise<R
   for (const [n, node] of nodes.entries())
     for (const other of nodes.slice(n + 1))
       await node.ask('CLUSTER', 'MEET', '127.0.0.1', other.port, other.busPort)
-  await vi.waitFor(
+  await eventually(
     () => Promise.all(replicas.map((replica, n) => replica.ask('CLUSTER', 'REPLICATE', masters[of[n]!]!.id))),
     PATIENCE,
   )
@@ -112,7 +112,8 @@ export async function startRedisCluster(options: RedisClusterOptions): Promise<R
 }
 
 const SLOTS = 16384
-const PATIENCE = { timeout: 30_000, interval: 20 }
+/** Milliseconds. */
+const PATIENCE = 30_000
 
 interface Node extends ClusterNode {
   /** Where nodes speak with one another. */
