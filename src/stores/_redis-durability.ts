@@ -65,10 +65,10 @@ export class Durability {
 
   /**
    * Sends a write about one key.
-   * @returns whether it was made; then the replicas have it
+   * @returns the reply to it; where that is not 0, it was made, and the replicas have it
    * @throws SessionError `ERR_SESSION_NOT_REPLICATED` when too few have it in time
    */
-  async write(key: string, args: string[]): Promise<boolean> {
+  async write(key: string, args: string[]): Promise<number> {
     let replies
     try {
       replies = await this.connection.pair(key, args, this.#wait)
@@ -76,12 +76,12 @@ export class Durability {
       this.#doubt(key)
       throw error
     }
-    const [reply, confirmed] = replies.map(Number)
-    const isWritten = reply === 1
-    const isConfirmed = confirmed! >= this.#replicas
+    const [reply, confirmed] = replies.map(Number) as [number, number]
+    const isWritten = reply !== 0
+    const isConfirmed = confirmed >= this.#replicas
     // A refusal may answer a write that the client sent again after reconnecting, and that was made the first time.
     if (!isWritten || !isConfirmed) this.#doubt(key)
-    if (!isWritten || isConfirmed) return isWritten
+    if (!isWritten || isConfirmed) return reply
     throw new SessionError(
       'ERR_SESSION_NOT_REPLICATED',
       `Redis has made the change, but ${confirmed} of ${this.#replicas} replicas confirmed it in time: a failover may undo it. Are the replicas up, and not far behind?`,

@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import { Cluster, Redis } from 'ioredis'
 import { createClient, createClientPool, createCluster } from 'redis'
-import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 
 import { createSessions } from '../../src/index.ts'
 import type { RedisClient, RedisSessionStoreOptions } from '../../src/stores/redis.ts'
@@ -142,6 +142,17 @@ describe.each(CLIENTS)('over %s', (_name, open) => {
     await expect(other.load(id)).rejects.toEqual(NOT_REPLICATED)
     way.pass()
     expect(await other.load(id)).toEqual(mark)
+  })
+
+  it('what is made counts as made where the user may not publish it', async () => {
+    const warn = after(vi.spyOn(console, 'warn').mockReturnValue(), (warn) => warn.mockRestore())
+    await store.create(id, record('v1'), 60)
+    await master.tell('ACL SETUSER default -publish')
+    const made = [await store.replace(id, record('v2'), 'v1', 60), await store.end(id, mark)]
+    await master.tell('ACL SETUSER default +publish')
+    expect(made).toEqual([true, true])
+    expect(await store.load(id)).toEqual(mark)
+    expect(warn).toHaveBeenCalledOnce()
   })
 
   it('a write whose reply is cut off is confirmed when it is read again', async () => {
