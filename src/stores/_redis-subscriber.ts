@@ -20,18 +20,24 @@ export interface Hearer {
  * @returns null where the client has no way to: a pool of node-redis, say
  */
 export function subscriberBeside(client: RedisClient, hearer: Hearer): RedisSubscriber | null {
-  const { duplicate } = client as { duplicate?: () => unknown }
+  const { duplicate, isCluster } = client as {
+    duplicate?: (options?: object) => unknown
+    isCluster?: boolean
+  }
   // node-redis's Cluster and Sentinel keep a connection for channels within them.
   if ('nodeClient' in client || 'getMasterNode' in client)
     return overNodeRedis(client as unknown as NodeRedis, hearer, CONNECTED, ignore)
   if (duplicate === undefined) return null
-  if ('call' in client) return overIoredis(duplicate.call(client) as Ioredis, hearer)
+  if ('call' in client)
+    return isCluster === true
+      ? overIoredisCluster(duplicate.call(client) as Ioredis, hearer)
+      : overIoredis(duplicate.call(client, { autoResubscribe: false }) as Ioredis, hearer)
   return 'subscribe' in client ? connectNodeRedis(duplicate.call(client) as NodeRedis, hearer) : null
 }
 
 /** Connects a client of node-redis that is there for nothing else. */
 export function connectNodeRedis(client: NodeRedis, hearer: Hearer): RedisSubscriber {
-  listen(client, hearer)
+  listen(client, hearer, () => client.ping())
   let connecting: Promise<unknown> | null = null
   const connected = (): Promise<unknown> => {
     if (connecting === null) {
@@ -73,8 +79,44 @@ function overNodeRedis(
   }
 }
 
+/** Not by ioredis's own means does it subscribe anew: where Redis refuses that, they leave a rejection behind that ends the process. */
 function overIoredis(client: Ioredis, hearer: Hearer): RedisSubscriber {
-  listen(client, hearer)
+  const channels = new Set<string>()
+  /** Whether Redis has refused to subscribe anew: the next one tries for all. */
+  let isRefused = false
+  const subscribe = async (some: Iterable<string>): Promise<void> => void (await client.subscribe(...some))
+  const subscribeAnew = async (): Promise<void> => {
+    if (channels.size === 0) return
+    isRefused = true
+    await subscribe(channels)
+    isRefused = false
+  }
+  listen(client, hearer, subscribeAnew)
+  client.on('message', (channel: string, text: string) => hearer.message(channel, text))
+  return {
+    async subscribe(channel) {
+      channels.add(channel)
+      try {
+        if (!isRefused) return await subscribe([channel])
+        await subscribeAnew()
+        hearer.reconnected()
+      } catch (error) {
+        channels.delete(channel)
+        throw error
+      }
+    },
+    async unsubscribe(channel) {
+      channels.delete(channel)
+      await client.unsubscribe(channel)
+    },
+    close: () => client.disconnect(),
+  }
+}
+
+/** A Cluster moves its subscriptions to another node by itself. */
+function overIoredisCluster(client: Ioredis, hearer: Hearer): RedisSubscriber {
+  // It is ready before it has subscribed anew; a reply to what is sent after that tells that it has.
+  listen(client, hearer, () => client.ping())
   client.on('message', (channel: string, text: string) => hearer.message(channel, text))
   return {
     subscribe: async (channel) => void (await client.subscribe(channel)),
@@ -83,13 +125,14 @@ function overIoredis(client: Ioredis, hearer: Hearer): RedisSubscriber {
   }
 }
 
-function listen(client: Ioredis | NodeRedis, hearer: Hearer): void {
+/** @param heard resolves when a client that is connected again hears what it heard before */
+function listen(client: Ioredis | NodeRedis, hearer: Hearer, heard: () => Promise<unknown>): void {
+  const failed = (error: unknown): void => hearer.failed(error)
   // Without a listener, a lost connection would end the process.
-  client.on('error', (error: unknown) => hearer.failed(error))
+  client.on('error', failed)
   let isFirst = true
   client.on('ready', () => {
-    // ioredis is ready before it has subscribed anew; a reply to what is sent after that tells that it has.
-    if (!isFirst) client.ping().then(() => hearer.reconnected(), ignore)
+    if (!isFirst) heard().then(() => hearer.reconnected(), failed)
     isFirst = false
   })
 }
@@ -97,7 +140,7 @@ function listen(client: Ioredis | NodeRedis, hearer: Hearer): void {
 interface Ioredis {
   on(event: string, listener: (...args: any[]) => void): unknown
   ping(): Promise<unknown>
-  subscribe(channel: string): Promise<unknown>
+  subscribe(...channels: string[]): Promise<unknown>
   unsubscribe(channel: string): Promise<unknown>
   disconnect(): void
 }

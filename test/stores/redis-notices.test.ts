@@ -124,6 +124,26 @@ describe.each(KINDS)('over %s', (kind) => {
     await pass(clock, 30_000)
     await eventually(() => expect(reasonOf(context)).toBe('destroyed'))
   })
+
+  test('what Redis would not let it hear any more is heard once it may', async () => {
+    const events = published('holdfast:event')
+    const [here, there] = [await process(kind), await process(kind)]
+    const [first, second] = [await arrive(here), await arrive(here)]
+    const context = await follow(here, first)
+    await server.tell('ACL SETUSER default resetchannels')
+    await server.tell('CLIENT KILL TYPE pubsub')
+    const refusal = {
+      operation: 'subscribe',
+      error: expect.objectContaining({ message: expect.stringContaining('NOPERM') }),
+    }
+    await eventually(() => expect(events).toContainEqual(expect.objectContaining(refusal)))
+    await server.tell('ACL SETUSER default allchannels')
+    const later = new Context<Anything>({ sessions: here, session: await here.open(second) })
+    expect(later.signal.aborted).toBe(false)
+    await eventually(async () => expect(await subscriptions()).toBe(2))
+    await visit(there, first, (session) => session.destroy())
+    await eventually(() => expect(reasonOf(context)).toBe('destroyed'))
+  })
 })
 
 /** Lets time pass, slowly enough for Redis to answer what is asked meanwhile: its time is real. */
