@@ -9,8 +9,8 @@ const TIMED = ['test/faults/**/*.test.ts', 'test/stores/**/*.test.ts', 'test/soc
 
 export default defineConfig({
   test: {
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     globalSetup: 'test/support/stalls/global-setup.ts',
     setupFiles: 'test/support/stalls/setup.ts',
     // No test is run again for any other reason.
