@@ -28,10 +28,10 @@ export function subscriberBeside(client: RedisClient, hearer: Hearer): RedisSubs
   if ('nodeClient' in client || 'getMasterNode' in client)
     return overNodeRedis(client as unknown as NodeRedis, hearer, CONNECTED, ignore)
   if (duplicate === undefined) return null
-  if ('call' in client)
-    return isCluster === true
-      ? overIoredisCluster(duplicate.call(client) as Ioredis, hearer)
-      : overIoredis(duplicate.call(client, { autoResubscribe: false }) as Ioredis, hearer)
+  if ('call' in client) {
+    if (isCluster === true) return overIoredis(duplicate.call(client) as Ioredis, hearer, true)
+    return overIoredis(duplicate.call(client, { autoResubscribe: false }) as Ioredis, hearer)
+  }
   return 'subscribe' in client ? connectNodeRedis(duplicate.call(client) as NodeRedis, hearer) : null
 }
 
@@ -79,8 +79,11 @@ function overNodeRedis(
   }
 }
 
-/** Not by ioredis's own means does it subscribe anew: where Redis refuses that, they leave a rejection behind that ends the process. */
-function overIoredis(client: Ioredis, hearer: Hearer): RedisSubscriber {
+/**
+ * Not by ioredis's own means does it subscribe anew: where Redis refuses that, they leave a rejection behind that ends the process.
+ * @param moves whether it subscribes anew all the same, as its Cluster does with every node that it moves to, and safely
+ */
+function overIoredis(client: Ioredis, hearer: Hearer, moves = false): RedisSubscriber {
   const channels = new Set<string>()
   /** Whether Redis has refused to subscribe anew: the next one tries for all. */
   let isRefused = false
@@ -91,7 +94,8 @@ function overIoredis(client: Ioredis, hearer: Hearer): RedisSubscriber {
     await subscribe(channels)
     isRefused = false
   }
-  listen(client, hearer, subscribeAnew)
+  // A Cluster is ready before it has subscribed anew; a reply to what is sent after that tells that it has.
+  listen(client, hearer, moves ? () => client.ping() : subscribeAnew)
   client.on('message', (channel: string, text: string) => hearer.message(channel, text))
   return {
     async subscribe(channel) {
@@ -109,18 +113,6 @@ function overIoredis(client: Ioredis, hearer: Hearer): RedisSubscriber {
       channels.delete(channel)
       await client.unsubscribe(channel)
     },
-    close: () => client.disconnect(),
-  }
-}
-
-/** A Cluster moves its subscriptions to another node by itself. */
-function overIoredisCluster(client: Ioredis, hearer: Hearer): RedisSubscriber {
-  // It is ready before it has subscribed anew; a reply to what is sent after that tells that it has.
-  listen(client, hearer, () => client.ping())
-  client.on('message', (channel: string, text: string) => hearer.message(channel, text))
-  return {
-    subscribe: async (channel) => void (await client.subscribe(channel)),
-    unsubscribe: async (channel) => void (await client.unsubscribe(channel)),
     close: () => client.disconnect(),
   }
 }

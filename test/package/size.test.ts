@@ -23,7 +23,7 @@ const BUDGETS: Readonly<Record<string, number>> = {
   './hono': 1100,
   './hono-ws': 1400,
   './node': 2300,
-  './redis': 6900,
+  './redis': 6950,
   './socket.io': 1800,
   './sqlite': 3200,
   './sse': 800,
