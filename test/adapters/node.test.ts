@@ -103,7 +103,7 @@ async function serve(
   { sessions: given = {}, options, outside = through, inside = through }: Setting = {},
 ) {
   const store = new FaultyStore(new MemorySessionStore())
-  const sessions = createSessions<AppSession>({ store, cookie: COOKIE, ...given })
+  const sessions = createSessions<AppSession>({ store, cookie: COOKIE, storeTimeout: 10, ...given })
   const withSession = sessionMiddleware(sessions, options)
   const server = createServer((req, res) =>
     outside(req, res, () =>
@@ -970,7 +970,7 @@ describe('when the session cannot be committed', () => {
 
   /** A session that has a list. */
   async function plantedList(url: string): Promise<string> {
-    const response = await fetch(`${url}list`, { redirect: 'manual', signal: AbortSignal.timeout(1000) })
+    const response = await fetch(`${url}list`, { redirect: 'manual', signal: AbortSignal.timeout(15_000) })
     void response.body?.cancel()
     return response.headers
       .getSetCookie()
@@ -1230,7 +1230,7 @@ describe('HTTP/2', () => {
   ) {
     const store = new FaultyStore(new MemorySessionStore())
     store.before = () => nextTurn()
-    const withSession = sessionMiddleware({ store, cookie: COOKIE })
+    const withSession = sessionMiddleware({ store, cookie: COOKIE, storeTimeout: 10 })
     const server = http2.createServer((req, res) =>
       withSession(req, res, () => void handle(req, res, getSession(req))),
     )

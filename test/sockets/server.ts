@@ -19,6 +19,7 @@ await store.connect()
 const sessions = createSessions<Visit>({
   store,
   cookie: { name: 'session', secure: false },
+  storeTimeout: 10,
 })
 const withSession = sessionMiddleware(sessions)
 

@@ -10,6 +10,7 @@ import { createServer } from 'node:net'
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(20_000, 32_768)
+    if (given.has(port)) continue
     const server = createServer().listen(port, '127.0.0.1')
     try {
       await once(server, 'listening')
@@ -17,8 +18,11 @@ export async function freePort(): Promise<number> {
       if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') continue
       throw error
     }
+    given.add(port)
     server.close()
     await once(server, 'close')
     return port
   }
 }
+
+const given = new Set<number>()

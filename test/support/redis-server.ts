@@ -101,7 +101,8 @@ function ready(child: ChildProcess): Promise<void> {
     child.once('error', (cause: NodeJS.ErrnoException) =>
       reject(cause.code === 'ENOENT' ? missing(cause) : cause),
     )
-    child.once('exit', (code) =>
+    // Not before all that it said has been read.
+    child.once('close', (code) =>
       // 127: found by setpriv, or by a shell, to be no program.
       reject(code === 127 ? missing(said) : new Error(`redis-server ended at once:\n${said}`)),
     )
