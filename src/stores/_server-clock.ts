@@ -16,11 +16,6 @@ export class ServerClock implements Clock {
     this.#machine = machine
   }
 
-  /** Whether the server has told its time. */
-  get isSet(): boolean {
-    return this.#ahead !== null
-  }
-
   now(): number {
     return this.#ahead === null ? this.#machine.now() : Math.round(this.#ahead + this.monotonic())
   }
@@ -36,14 +31,13 @@ export class ServerClock implements Clock {
   /**
    * Takes in what the server said.
    * @param time epoch milliseconds
-   * @param askedAt when it was asked; the answer has just come. What took long says little, and is only better than nothing
+   * @param askedAt when it was asked; the answer has just come. The server may have told it at any moment between: what took long says
+   * little, and what is known stays where it fits that
    */
   set(time: number, askedAt: number): void {
     const now = this.monotonic()
-    if (this.isSet && now - askedAt > SLOW) return
-    this.#ahead = time - (askedAt + now) / 2
+    const ahead = time - (askedAt + now) / 2
+    if (this.#ahead !== null && Math.abs(this.#ahead - ahead) <= (now - askedAt) / 2) return
+    this.#ahead = ahead
   }
 }
-
-/** Milliseconds. */
-const SLOW = 1000
