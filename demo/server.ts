@@ -1,6 +1,6 @@
 /**
  * The demo: `npm start`. Port from PORT (3000), sessions in SQLite, or where REDIS_URL or SESSION_STORE=memory say; SQLITE_PATH
- * names another file. It listens on this machine only, unless HOST says otherwise.
+ * names another file, STORE_TIMEOUT the seconds that the store may take (1). It listens on this machine only, unless HOST says otherwise.
  */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -12,14 +12,18 @@ import { createApp } from './app.ts'
 import type { AppSession } from './session.ts'
 import { openStore } from './store.ts'
 
-const { HOST = '127.0.0.1', PORT = '3000' } = process.env
+const { HOST = '127.0.0.1', PORT = '3000', STORE_TIMEOUT = '1' } = process.env
 
 const { store, name } = await openStore(process.env).catch((error: NodeJS.ErrnoException) => {
   // An error that stands for several, one for each address that was tried, has no message of its own.
   console.error(`The store cannot be opened: ${error.message || error.code}`)
   process.exit(1)
 })
-const sessions = createSessions<AppSession>({ store, noteDevice: 'user-agent' })
+const sessions = createSessions<AppSession>({
+  store,
+  storeTimeout: Number(STORE_TIMEOUT),
+  noteDevice: 'user-agent',
+})
 const app = createApp(sessions, store, name)
 
 // A store that fails is answered with 503; why it does is for the operator to read.

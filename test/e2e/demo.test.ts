@@ -13,6 +13,8 @@ import { startRedis } from '../support/redis-server.ts'
 import type { TemporaryFolder } from '../support/temporary-folder.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
 
+const PATIENTLY = { timeout: 15_000 }
+
 let browser: Browser
 let folder: TemporaryFolder
 let demo: DemoServer
@@ -128,6 +130,7 @@ describe('the demo keeps sessions', () => {
     const signedIn = await cookieOf(page)
     const tab = await tabBeside(page)
     await tab.goto(demo.url)
+    await tab.waitForSelector('html[data-live="true"]')
     expect(await tab.locator('#account').textContent()).toContain('Ada')
 
     const answer = page.waitForResponse((response) => response.url().endsWith('/sign-out'))
@@ -135,7 +138,8 @@ describe('the demo keeps sessions', () => {
     expect(await (await answer).headerValue('set-cookie')).toMatch(/^session=; Max-Age=0/)
     await page.getByText('That session is over for good').waitFor()
     expect(await visitsOn(page)).toBe('1')
-    await tab.reload()
+    await tab.waitForURL('**/devices')
+    await tab.goto(demo.url)
     expect(await tab.locator('#account').textContent()).toBe('Not signed in')
     expect(await userOf(signedIn)).toBeNull()
   })
@@ -221,12 +225,15 @@ describe('the demo’s page', () => {
     await page.keyboard.type('Ada')
     await page.keyboard.press('Enter')
     await page.getByText('Welcome, Ada.').waitFor()
+    await scripted(page)
     await tabTo(page, 'Brass lantern €42')
     await page.keyboard.press('Enter')
     await page.getByText('Total €42').waitFor()
+    await scripted(page)
     await tabTo(page, 'One more: Brass lantern')
     await page.keyboard.press('Space')
     await page.getByText('Total €84').waitFor()
+    await scripted(page)
     await tabTo(page, 'Send 20 requests')
     await page.keyboard.press('Enter')
     await page.getByText('20 of 20 keys').waitFor()
@@ -241,7 +248,7 @@ describe('the demo’s page', () => {
     await page.goto(demo.url)
     await page.evaluate('scrollTo(0, 400)')
     await addToCart(page, 'Brass lantern')
-    await expect.poll(() => page.evaluate('scrollY')).toBe(400)
+    await expect.poll(() => page.evaluate('scrollY'), PATIENTLY).toBe(400)
   })
 
   test('fits a phone, whatever it shows', async () => {
@@ -310,7 +317,7 @@ describe('the demo’s server', () => {
   test.each(['SIGTERM', 'SIGKILL'] as const)(
     'finds its sessions again after a restart by %s',
     async (signal) => {
-      const env = { SQLITE_PATH: databaseFile(signal) }
+      const env = { SQLITE_PATH: databaseFile(signal), PORT: String(await freePort()) }
       const before = await startDemo(env)
       const page = await visitor()
       await page.goto(before.url)
@@ -320,7 +327,7 @@ describe('the demo’s server', () => {
       await page.goto('about:blank')
       expect(await before.stop(signal)).toBe(signal === 'SIGTERM' ? 0 : null)
 
-      const after = await startDemo({ ...env, PORT: before.port })
+      const after = await startDemo(env)
       try {
         await page.goto(after.url)
         expect(await page.locator('#account').textContent()).toContain('Signed in as Ada')
@@ -384,18 +391,16 @@ describe('the demo’s server', () => {
 
   test('answers 503 while its store is away, and goes on when it is back', async () => {
     const redis = await startRedis()
-    const away = await startDemo({ REDIS_URL: redis.url })
+    const away = await startDemo({ REDIS_URL: redis.url, STORE_TIMEOUT: '1' })
     try {
       const cookie = headerOfSetCookie(await fetch(away.url))
       redis.kill('SIGSTOP')
       const during = await fetch(away.url, { headers: { Cookie: cookie } })
       redis.kill('SIGCONT')
       expect([during.status, during.headers.get('Set-Cookie')]).toEqual([503, null])
-      expect(away.complaints).toContain('The store failed at load')
+      await expect.poll(() => away.complaints, PATIENTLY).toContain('The store failed at load')
       await expect
-        .poll(async () => (await fetch(away.url, { headers: { Cookie: cookie } })).status, {
-          timeout: 10_000,
-        })
+        .poll(async () => (await fetch(away.url, { headers: { Cookie: cookie } })).status, PATIENTLY)
         .toBe(200)
     } finally {
       await away.stop()
@@ -429,7 +434,7 @@ describe.each(['SQLite', 'memory', 'Redis'])('on %s', (kind) => {
     await signIn(page, 'Ada')
     await addToCart(page, 'Brass lantern')
     await addToCart(page, 'Brass lantern')
-    expect(await quantityOf(page, 'Brass lantern')).toBe('2')
+    await expect.poll(() => quantityOf(page, 'Brass lantern'), PATIENTLY).toBe('2')
     await page.getByRole('button', { name: 'Send 20 requests' }).click()
     await page.getByText('20 of 20 keys are there, and the counter says 20.').waitFor()
     await page.getByRole('button', { name: 'Sign out meanwhile' }).click()
@@ -472,6 +477,7 @@ async function signIn(page: Page, name: string): Promise<void> {
   await page.getByLabel('Your name').fill(name)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.getByText(`Welcome, ${name}.`).waitFor()
+  await scripted(page)
 }
 
 async function addToCart(page: Page, name: string): Promise<void> {
@@ -479,6 +485,12 @@ async function addToCart(page: Page, name: string): Promise<void> {
   await page.locator('.goods').getByRole('button', { name }).click()
   await answer
   await page.locator('.lines', { hasText: name }).waitFor()
+  await scripted(page)
+}
+
+/** Resolves when a page that is there has run its script: before that, its forms are sent as they are without one. */
+function scripted(page: Page): Promise<void> {
+  return page.waitForLoadState()
 }
 
 function quantityOf(page: Page, name: string): Promise<string | null> {

@@ -1,5 +1,5 @@
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 
 import { launchChromium } from '../support/chromium.ts'
 import type { DemoServer } from '../support/demo-server.ts'
@@ -14,11 +14,14 @@ const contexts: BrowserContext[] = []
 beforeAll(async () => {
   browser = await launchChromium()
 })
+/** Counts the tests, so that one that is run again meets new users. */
+let turn = 0
+beforeEach(() => void turn++)
 afterEach(() => Promise.all(contexts.splice(0).map((context) => context.close())))
 afterAll(() => browser?.close())
 
-/** Milliseconds, on a machine that is busy with other tests. */
-const AT_ONCE = 3000
+/** Milliseconds, on a machine that is busy with other tests; without being told, a page would learn of it after 20 s at the earliest. */
+const AT_ONCE = 10_000
 const POLL = { timeout: 10_000, interval: 500 }
 
 /** Resolves once a page hears of what happens. */
@@ -51,7 +54,8 @@ describe.each(['Redis, on two servers', 'SQLite, on one'])('The devices of a use
   })
 
   /** A browser of its own, at one of the servers, signed in. */
-  async function signedIn(user: string, at: number, options: BrowserContextOptions = {}): Promise<Page> {
+  async function signedIn(name: string, at: number, options: BrowserContextOptions = {}): Promise<Page> {
+    const user = `${name} ${turn}`
     const context = await browser.newContext(options)
     context.setDefaultTimeout(15_000)
     contexts.push(context)

@@ -32,12 +32,12 @@ const [PROGRAM, ...BEFORE]: readonly [string, ...string[]] =
 
 /**
  * Starts the demo on a free port and waits until it says where. It runs on what `npm run build` has put in dist/.
- * @param env on top of PATH; NODE_ENV is `development`, as under `npm start`, unless it says otherwise
+ * @param env on top of PATH; NODE_ENV is `development`, as under `npm start`, unless it says otherwise, and its store may take as long as one may
  */
 export async function startDemo(env: NodeJS.ProcessEnv = {}): Promise<DemoServer> {
   const { PATH } = process.env
   const child = spawn(PROGRAM, [...BEFORE, fileURLToPath(new URL('../../demo/server.ts', import.meta.url))], {
-    env: { PATH, PORT: '0', NODE_ENV: 'development', ...env },
+    env: { PATH, PORT: '0', NODE_ENV: 'development', STORE_TIMEOUT: '10', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const kill = (): void => void child.kill('SIGKILL')
