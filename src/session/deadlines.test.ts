@@ -85,7 +85,7 @@ test('an answer that came in time is not late because the event loop stood still
   const start = performance.now()
   // It comes by way of the event loop, as a server's does.
   const work = deadlines.within(promisify(randomBytes)(1), start + 20, 'load')
-  while (performance.now() < start + 200);
+  while (performance.now() < start + 1000);
   await expect(work).resolves.toBeInstanceOf(Uint8Array)
 })
 

@@ -38,8 +38,8 @@ export class Engine {
 
   /** Starts it, again or at last. */
   async start(): Promise<void> {
-    // Every write is on disk before it is answered.
-    const args = ['--dir', this.#folder.path, '--appendonly', 'yes', '--appendfsync', 'always']
+    // Every write is with the system before it is answered, which outlives the process; that it be on disk would have a busy disk decide.
+    const args = ['--dir', this.#folder.path, '--appendonly', 'yes', '--appendfsync', 'no']
     this.#redis = await startRedis({ port: this.#port, args })
   }
 

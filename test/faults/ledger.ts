@@ -46,7 +46,11 @@ export class Ledger {
   /** Requests that may fail to be answered at all, because their server is being stopped. */
   mayRefuse = false
   readonly #accusations = new EventEmitter()
-  readonly #agent = new Agent({ keepAlive: true })
+  /**
+   * Leaves a connection that nobody uses before its server does: it heeds what the server says of that only where it has a timeout of its own,
+   * and sets a request's only where that is another.
+   */
+  readonly #agent = new Agent({ keepAlive: true, timeout: 2 * PATIENCE })
   readonly #ports: readonly number[]
   readonly #watches = new Set<(answer: Answer) => void>()
 

@@ -1,9 +1,9 @@
 /** What visitors are answered while the store is out of reach, through every adapter; and how much of it waits. */
 import { describe, expect, it, onTestFinished } from 'vitest'
 
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
 import type { AdapterName } from './app-adapters.ts'
-import type { App } from './app-process.ts'
 import { startApp } from './app-process.ts'
 import type { AppOptions } from './app.ts'
 import type { ClientName } from './app-stores.ts'
@@ -15,21 +15,26 @@ const WAVES = ALL ? 10 : 4
 const WAVE = 1200
 const COOKIE = `__Host-session=${'A'.repeat(43)}`
 
-/** A server whose Redis is not there. */
-async function startWithout(options: Omit<AppOptions, 'port'>): Promise<{ app: App; ledger: Ledger }> {
+/** A server whose Redis is not there, for as long as it is used; it then ends as it should. */
+async function startWithout(
+  options: Omit<AppOptions, 'port'>,
+): Promise<{ ledger: Ledger } & AsyncDisposable> {
   const app = await startApp({ ...options, port: await freePort() })
-  onTestFinished(async () => {
-    const { code, stderr } = await app.stop()
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-  })
   const ledger = new Ledger([app.port])
-  onTestFinished(() => ledger.close())
-  return { app, ledger }
+  return {
+    ledger,
+    async [Symbol.asyncDispose]() {
+      ledger.close()
+      const { code, stderr } = await app.stop()
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    },
+  }
 }
 
 describe.each<AdapterName>(['node', 'express', 'fetch', 'hono'])('through %s', (adapter) => {
   it('a request is answered 503, when to come again, and no cookie', async () => {
-    const { ledger } = await startWithout({ client: 'url', adapter })
+    await using server = await startWithout({ client: 'url', adapter })
+    const { ledger } = server
     for (const [what, cookie] of [
       ['GET /read', COOKIE],
       ['POST /sign-out', COOKIE],
@@ -43,7 +48,12 @@ describe.each<AdapterName>(['node', 'express', 'fetch', 'hono'])('through %s', (
   })
 
   it('or served as an anonymous visitor’s, who can neither sign in nor out', async () => {
-    const { ledger } = await startWithout({ client: 'url', adapter, sessions: { onOutage: 'anonymous' } })
+    await using server = await startWithout({
+      client: 'url',
+      adapter,
+      sessions: { onOutage: 'anonymous' },
+    })
+    const { ledger } = server
     const answers = []
     for (const what of ['GET /read', 'POST /set?key=a&value=1', 'POST /sign-in?user=ada', 'POST /sign-out']) {
       const { status, body, headers, cookies } = await ledger.ask(0, what, COOKIE)
@@ -75,7 +85,8 @@ describe.each<ClientName>(['node-redis', 'ioredis'])(
         ledger.close()
         await Promise.all([app.stop(), engine.stop()])
       })
-      expect((await ledger.ask(0, 'GET /read', COOKIE)).status).toBe(200)
+      // The first one waits for the connection as well.
+      await eventually(async () => expect((await ledger.ask(0, 'GET /read', COOKIE)).status).toBe(200))
       await engine.kill()
 
       const waiting: number[] = []

@@ -7,7 +7,7 @@ import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 import type { Clients } from './app-stores.ts'
 import { Engine } from './engine.ts'
 import type { Figures } from './run.ts'
-import { ALL, print, Run, STORE_TIMEOUT, UNHARMED } from './run.ts'
+import { ALL, print, RECOVERY, Run, STORE_TIMEOUT, UNHARMED } from './run.ts'
 
 const OWN: Clients = ['url', 'url']
 const MIXED: Clients = ['node-redis', 'ioredis']
@@ -43,10 +43,10 @@ function isTransparent({ refused }: Figures): void {
   expect(refused).toBe(0)
 }
 
-/** Requests are refused; when it is over is for the client to say, who waits longer and longer between its attempts to connect. */
+/** Requests are refused; when it is over is for the client to say. */
 function reconnects({ refused, recovery }: Figures): void {
   expect(refused).toBeGreaterThan(0)
-  expect(recovery).toBeLessThan(6000)
+  expect(recovery).toBeLessThan(RECOVERY)
 }
 
 /** Redis refuses some commands by its access control list. */

@@ -41,7 +41,7 @@ describe.each(ALL ? [DURABLE, AT_REST] : [DURABLE])(
     it.each(pairsOf('sentinel'))('%s and %s', async (...clients) => {
       const master = await started(startRedis({ args: AT_ONCE }))
       const replica = await startReplica(master)
-      const settings = { 'down-after-milliseconds': 500, 'failover-timeout': 5000 }
+      const settings = { 'down-after-milliseconds': 1500, 'failover-timeout': 5000 }
       const sentinel = await started(startSentinel(master.port, settings))
       await eventually(async () => expect(await sentinel.tell(`SENTINEL REPLICAS ${MASTER}`)).toBe('*1'))
       const { run, residents } = await startCalm(clients, sentinel.port, durability)

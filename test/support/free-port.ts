@@ -9,7 +9,7 @@ import { createServer } from 'node:net'
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = randomInt(20_000, 32_768)
+    const port = FIRST + randomInt(SHARE)
     if (given.has(port)) continue
     const server = createServer().listen(port, '127.0.0.1')
     try {
@@ -26,3 +26,7 @@ export async function freePort(): Promise<number> {
 }
 
 const given = new Set<number>()
+
+/** Test files that run at the same time have a share each. */
+const SHARE = (32_768 - 20_000) / 16
+const FIRST = 20_000 + SHARE * (Number(process.env['VITEST_POOL_ID'] ?? 0) % 16)

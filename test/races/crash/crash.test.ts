@@ -20,7 +20,7 @@ import { startRedis } from '../../support/redis-server.ts'
 import { temporaryFolder } from '../../support/temporary-folder.ts'
 import { bury, isPending, stateOf, survivors } from './aftermath.ts'
 import type { MutantName, Operation, OperationName, Task } from './operations.ts'
-import { MUTANTS, OPERATIONS, PENDING } from './operations.ts'
+import { MUTANTS, OPERATIONS, PENDING, STORE_TIMEOUT } from './operations.ts'
 
 /** What a fresh process found after a crash at one crossing. */
 interface Aftermath {
@@ -113,7 +113,7 @@ for (const name of ['sqlite', 'redis'] as const)
       const trouble = (what: string): void => void troubles.push(`${task.operation}, ${crossing}: ${what}`)
 
       // The next request of the same browser, in a fresh process, goes on or begins anew; and its sign-out reaches all there is.
-      const sessions = createSessions({ store })
+      const sessions = createSessions({ store, storeTimeout: STORE_TIMEOUT })
       const next = await sessions.open(task.cookie)
       const goesOn = start !== null && state.startsWith('old')
       if (goesOn !== next.has('cart'))

@@ -133,7 +133,7 @@ async function meanwhile(name: StoreOperation): Promise<void> {
 
 const inner = await openStore()
 const store = task.mutant === null ? new CrossedStore(inner) : new MutantStore(inner, task.mutant)
-const others = createSessions({ store: inner })
+const others = createSessions({ store: inner, storeTimeout: STORE_TIMEOUT })
 const sessions = createSessions({ store, storeTimeout: STORE_TIMEOUT })
 
 const session = await sessions.open(operation.start === null ? null : task.cookie)

@@ -13,7 +13,7 @@ import { Cluster } from './servers.ts'
 const SEED = Number(process.env.HOLDFAST_RACES_SEED ?? Date.now() % 1_000_000)
 const ROUNDS = process.env.HOLDFAST_RACES === 'all' ? 100 : 4
 
-vi.setConfig({ testTimeout: 20_000 + ROUNDS * 2000 })
+vi.setConfig({ testTimeout: 60_000 + ROUNDS * 2000 })
 
 interface Row {
   readonly scenario: ScenarioName

@@ -406,7 +406,7 @@ class Round {
 }
 
 /** In milliseconds. */
-const PATIENCE = 5000
+const PATIENCE = 15_000
 
 /** Where the browser believes to be. */
 const URL_ = 'http://127.0.0.1/'
