@@ -1,8 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
+import { startChild } from '../support/child.ts'
 import type { AppOptions, Measures, Question } from './app.ts'
 
 /** A running {@link AppOptions app}, in a process of its own. */
@@ -29,18 +29,13 @@ export async function startApp(options: AppOptions, settings: AppSettings = {}):
   const { nodeArgs = [], env = {} } = settings
   const program = fileURLToPath(new URL('app.ts', import.meta.url))
   const args = ['--unhandled-rejections=strict', '--expose-gc', ...nodeArgs, program, JSON.stringify(options)]
-  const child = spawn(process.execPath, args, {
+  const child = startChild(process.execPath, args, {
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     env: { ...process.env, ...env },
   })
-  const end = (): void => void child.kill('SIGKILL')
-  process.on('exit', end)
   let stderr = ''
   child.stderr!.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-  const ended = once(child, 'close').then(([code, signal]) => {
-    process.off('exit', end)
-    return { code, signal, stderr } as Ending
-  })
+  const ended = once(child, 'close').then(([code, signal]) => ({ code, signal, stderr }) as Ending)
   const port = await Promise.race([listening(child), ended.then(diedAtStart)])
 
   let turn: Promise<unknown> = Promise.resolve()

@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+
+import { startChild } from './child.ts'
 
 /** The demo, running as a process of its own. */
 export interface DemoServer {
@@ -26,29 +27,24 @@ export class DemoFailed extends Error {
   }
 }
 
-// On Linux the demo dies with the test process even when that is killed; elsewhere only when it exits.
-const [PROGRAM, ...BEFORE]: readonly [string, ...string[]] =
-  process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL', process.execPath] : [process.execPath]
-
 /**
  * Starts the demo on a free port and waits until it says where. It runs on what `npm run build` has put in dist/.
  * @param env on top of PATH; NODE_ENV is `development`, as under `npm start`, unless it says otherwise, and its store may take as long as one may
  */
 export async function startDemo(env: NodeJS.ProcessEnv = {}): Promise<DemoServer> {
   const { PATH } = process.env
-  const child = spawn(PROGRAM, [...BEFORE, fileURLToPath(new URL('../../demo/server.ts', import.meta.url))], {
+  const program = fileURLToPath(new URL('../../demo/server.ts', import.meta.url))
+  const child = startChild(process.execPath, [program], {
     env: { PATH, PORT: '0', NODE_ENV: 'development', STORE_TIMEOUT: '10', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  const kill = (): void => void child.kill('SIGKILL')
-  process.on('exit', kill)
-  const exited = once(child, 'exit').finally(() => process.off('exit', kill)) as Promise<[number | null]>
+  const exited = once(child, 'exit') as Promise<[number | null]>
   let complaints = ''
-  child.stderr.on('data', (chunk: Buffer) => (complaints += chunk.toString()))
+  child.stderr!.on('data', (chunk: Buffer) => (complaints += chunk.toString()))
 
   const url = await Promise.race([addressOf(child), exited.then(() => null)])
   if (url === null) {
-    if (!child.stderr.closed) await once(child.stderr, 'close')
+    if (!child.stderr!.closed) await once(child.stderr!, 'close')
     throw new DemoFailed(child.exitCode, complaints)
   }
   return {

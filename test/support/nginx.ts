@@ -1,11 +1,11 @@
 import type { ChildProcess } from 'node:child_process'
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pass } from 'node:timers/promises'
 
+import { endChild, startChild } from './child.ts'
 import { freePort } from './free-port.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
@@ -26,16 +26,11 @@ export async function startCachingNginx(upstream: number): Promise<Nginx> {
   const config = join(folder.path, 'nginx.conf')
   await mkdir(join(folder.path, 'temporary'))
   await writeFile(config, configOf(port, upstream, folder.path))
-  // On Linux it dies with the test process even when that is killed; elsewhere only when it exits.
-  const before = process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL'] : []
-  const [program, ...args] = [...before, 'nginx', '-e', 'stderr', '-c', config, '-p', folder.path]
-  const child = spawn(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  const end = (): void => void child.kill('SIGKILL')
-  process.on('exit', end)
+  const child = startChild('nginx', ['-e', 'stderr', '-c', config, '-p', folder.path], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   const stop = async (): Promise<void> => {
-    process.off('exit', end)
-    const running = child.pid !== undefined && child.exitCode === null && child.signalCode === null
-    if (running && child.kill('SIGKILL')) await once(child, 'exit')
+    await endChild(child)
     folder.remove()
   }
   try {

@@ -1,8 +1,7 @@
-import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { connect } from 'node:net'
 
+import { endChild, startChild } from './child.ts'
 import { freePort } from './free-port.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 
@@ -48,23 +47,14 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
   }
 }
 
-// On Linux the server dies with the test process even when that is killed; elsewhere only when it exits.
-const PROGRAM: readonly [string, ...string[]] =
-  process.platform === 'linux' ? ['setpriv', '--pdeathsig', 'KILL', 'redis-server'] : ['redis-server']
-
 async function start(port: number, { config, args = [] }: RedisServerOptions): Promise<RedisServer> {
   const folder = await temporaryFolder()
   const settings = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder.path]
   if (config === undefined) settings.push('--save', '', '--appendonly', 'no')
   else settings.unshift(config)
-  const [program, ...before] = PROGRAM
-  const child = spawn(program, [...before, ...settings, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  const end = (): void => void child.kill('SIGKILL')
-  process.on('exit', end)
+  const child = startChild('redis-server', [...settings, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   const stop = async (): Promise<void> => {
-    process.off('exit', end)
-    const running = child.pid !== undefined && child.exitCode === null && child.signalCode === null
-    if (running && child.kill('SIGKILL')) await once(child, 'exit')
+    await endChild(child)
     folder.remove()
   }
   const tell = (command: string): Promise<string> => sendLine(port, command)

@@ -3,6 +3,8 @@ import { mkdtemp, realpath } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+import { atExit } from './at-exit.ts'
+
 /** A folder of the system's temporary one, outside this repository. */
 export interface TemporaryFolder {
   readonly path: string
@@ -14,9 +16,9 @@ export interface TemporaryFolder {
 export async function temporaryFolder(): Promise<TemporaryFolder> {
   const path = await realpath(await mkdtemp(join(tmpdir(), 'holdfast-')))
   const remove = (): void => {
-    process.off('exit', remove)
+    keep()
     rmSync(path, { recursive: true, force: true })
   }
-  process.on('exit', remove)
+  const keep = atExit(remove)
   return { path, remove }
 }
