@@ -92,13 +92,15 @@ describe('F14 a memory store in which half has expired', () => {
     const calm = await measure('before a sweep', Promise.resolve())
     // Of several, the best: what else runs on this machine makes a slice take longer, and nothing makes it take less.
     const slices: number[] = []
-    for (let n = 0; n < (ALL ? 1 : 3); n++) {
+    for (let n = 0; n < 3; n++) {
       const { records, slice } = await app.ask({ ask: 'sweep' })
       expect(records).toBe(EACH + 1)
       slices.push(slice)
       await app.ask({ ask: 'fill', live: 0, expired: EACH })
     }
-    console.log(`A slice of each sweep took ${slices.map((ms) => ms.toFixed(2)).join(', ')} ms of CPU time.`)
+    console.log(
+      `The longest slice of each sweep took ${slices.map((ms) => ms.toFixed(2)).join(', ')} ms of CPU time.`,
+    )
     expect(Math.min(...slices)).toBeLessThan(5)
 
     const busy = await measure('during a sweep', app.ask({ ask: 'sweep' }))
