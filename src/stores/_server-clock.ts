@@ -32,12 +32,11 @@ export class ServerClock implements Clock {
    * Takes in what the server said.
    * @param time epoch milliseconds
    * @param askedAt when it was asked; the answer has just come. The server may have told it at any moment between: what took long says
-   * little, and what is known stays where it fits that
+   * little, and what is known changes no further than it must to fit
    */
   set(time: number, askedAt: number): void {
     const now = this.monotonic()
-    const ahead = time - (askedAt + now) / 2
-    if (this.#ahead !== null && Math.abs(this.#ahead - ahead) <= (now - askedAt) / 2) return
-    this.#ahead = ahead
+    const known = this.#ahead ?? time - (askedAt + now) / 2
+    this.#ahead = Math.min(Math.max(known, time - now), time - askedAt)
   }
 }
