@@ -1,5 +1,6 @@
 import { publish } from '../events.ts'
 import type { RedisConnection } from './_redis-client.ts'
+import { isNoPermission } from './_redis-errors.ts'
 import type { RedisSubscriber } from './_redis-subscriber.ts'
 import { Watchers } from './_watchers.ts'
 import type { NoticeListener } from './notices.ts'
@@ -85,7 +86,7 @@ export class RedisNotices {
     try {
       await subscriber.subscribe(channel)
     } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('NOPERM'))) throw error
+      if (!isNoPermission(error)) throw error
       this.#tellOnce(
         'subscribe',
         'Redis does not let this user subscribe, so a sign-out elsewhere is found out only by looking again, within half a minute. ' +

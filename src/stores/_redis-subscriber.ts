@@ -1,4 +1,5 @@
 import type { RedisClient } from './_redis-client.ts'
+import { isNoPermission, withoutCommand } from './_redis-errors.ts'
 
 /** A connection that hears what is published on channels. It reconnects, and subscribes anew, by itself. */
 export interface RedisSubscriber {
@@ -29,8 +30,9 @@ export function subscriberBeside(client: RedisClient, hearer: Hearer): RedisSubs
     return overNodeRedis(client as unknown as NodeRedis, hearer, CONNECTED, ignore)
   if (duplicate === undefined) return null
   if ('call' in client) {
-    if (isCluster === true) return overIoredis(duplicate.call(client) as Ioredis, hearer, true)
-    return overIoredis(duplicate.call(client, { autoResubscribe: false }) as Ioredis, hearer)
+    // A Cluster's takes other arguments, and catches what is refused.
+    const args: [object?] = isCluster === true ? [] : [{ autoResubscribe: false }]
+    return overIoredis(duplicate.apply(client, args) as Ioredis, hearer)
   }
   return 'subscribe' in client ? connectNodeRedis(duplicate.call(client) as NodeRedis, hearer) : null
 }
@@ -79,33 +81,39 @@ function overNodeRedis(
   }
 }
 
-/**
- * Not by ioredis's own means does it subscribe anew: where Redis refuses that, they leave a rejection behind that ends the process.
- * @param moves whether it subscribes anew all the same, as its Cluster does with every node that it moves to, and safely
- */
-function overIoredis(client: Ioredis, hearer: Hearer, moves = false): RedisSubscriber {
+/** Resubscribes by hand: where Redis refuses, ioredis's own `autoResubscribe` leaves an unhandled rejection, which ends the process. */
+function overIoredis(client: Ioredis, hearer: Hearer): RedisSubscriber {
   const channels = new Set<string>()
-  /** Whether Redis has refused to subscribe anew: the next one tries for all. */
+  /** Whether Redis has refused some of them: the next that subscribes tries for all. */
   let isRefused = false
-  const subscribe = async (some: Iterable<string>): Promise<void> => void (await client.subscribe(...some))
-  const subscribeAnew = async (): Promise<void> => {
-    if (channels.size === 0) return
-    isRefused = true
-    await subscribe(channels)
+  const subscribe = async (some: string[]): Promise<void> => {
+    try {
+      await client.subscribe(some)
+    } catch (error) {
+      isRefused = isNoPermission(error)
+      throw withoutCommand(error)
+    }
+  }
+  const subscribeToAll = async (): Promise<void> => {
+    if (channels.size > 0) await subscribe([...channels])
     isRefused = false
   }
-  // A Cluster is ready before it has subscribed anew; a reply to what is sent after that tells that it has.
-  listen(client, hearer, moves ? () => client.ping() : subscribeAnew)
+  listen(client, hearer, () =>
+    subscribeToAll().catch((error) => {
+      if (isRefused) hearer.failed(error)
+      throw error
+    }),
+  )
   client.on('message', (channel: string, text: string) => hearer.message(channel, text))
   return {
     async subscribe(channel) {
       channels.add(channel)
       try {
         if (!isRefused) return await subscribe([channel])
-        await subscribeAnew()
+        await subscribeToAll()
         hearer.reconnected()
       } catch (error) {
-        channels.delete(channel)
+        if (!isRefused) channels.delete(channel)
         throw error
       }
     },
@@ -119,20 +127,18 @@ function overIoredis(client: Ioredis, hearer: Hearer, moves = false): RedisSubsc
 
 /** @param heard resolves when a client that is connected again hears what it heard before */
 function listen(client: Ioredis | NodeRedis, hearer: Hearer, heard: () => Promise<unknown>): void {
-  const failed = (error: unknown): void => hearer.failed(error)
   // Without a listener, a lost connection would end the process.
-  client.on('error', failed)
+  client.on('error', (error: unknown) => hearer.failed(error))
   let isFirst = true
   client.on('ready', () => {
-    if (!isFirst) heard().then(() => hearer.reconnected(), failed)
+    if (!isFirst) heard().then(() => hearer.reconnected(), ignore)
     isFirst = false
   })
 }
 
 interface Ioredis {
   on(event: string, listener: (...args: any[]) => void): unknown
-  ping(): Promise<unknown>
-  subscribe(...channels: string[]): Promise<unknown>
+  subscribe(channels: string[]): Promise<unknown>
   unsubscribe(channel: string): Promise<unknown>
   disconnect(): void
 }

@@ -8,6 +8,7 @@ import type { RedisClient, RedisConnection } from './_redis-client.ts'
 import { connectionOf, connectionTo } from './_redis-client.ts'
 import type { Durability, RedisDurability } from './_redis-durability.ts'
 import { durabilityOf } from './_redis-durability.ts'
+import { withoutCommand } from './_redis-errors.ts'
 import { RedisGreeting } from './_redis-greeting.ts'
 import type { NearCache, RedisNearCache } from './_redis-near-cache.ts'
 import { nearCacheOf } from './_redis-near-cache.ts'
@@ -517,7 +518,6 @@ const fail = (error: unknown): never => {
 /** What an error of Redis becomes on its way out. */
 function explain(error: unknown): unknown {
   if (!(error instanceof Error)) return error
-  // ioredis hangs the command's arguments on its errors, session data among them (ASVS 16.2.5).
-  if ('command' in error) delete error.command
+  withoutCommand(error)
   return error.message.includes('WRONGTYPE') ? broken('another kind of value stands under its key') : error
 }

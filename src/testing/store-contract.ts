@@ -962,7 +962,7 @@ export const storeContract: readonly StoreTest[] = [
   ),
 
   notices('ids are nothing but ids to whoever watches them', async ({ first, watch, told }) => {
-    // Each notice may take a second of what they have to live.
+    // `told` may advance the clock by a second for each notice.
     for (const id of ODD_KEYS) {
       await first.create(id, record(id, 1), 3600)
       await watch(first, id)

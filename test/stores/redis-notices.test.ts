@@ -66,10 +66,16 @@ async function ioredis(options: object = {}): Promise<RedisClient> {
   return client
 }
 
-/** Something open on the session behind a cookie, which Redis has confirmed to tell of. */
-async function follow(sessions: Sessions<Anything>, cookie: string): Promise<Context<Anything>> {
+/** Something open on the session behind a cookie, which Redis has been asked to tell of. */
+async function asked(sessions: Sessions<Anything>, cookie: string): Promise<Context<Anything>> {
   const context = new Context<Anything>({ sessions, session: await sessions.open(cookie) })
   expect(context.signal.aborted).toBe(false)
+  return context
+}
+
+/** The same, when Redis has confirmed it. */
+async function follow(sessions: Sessions<Anything>, cookie: string): Promise<Context<Anything>> {
+  const context = await asked(sessions, cookie)
   await eventually(async () => expect(await subscriptions()).toBe(1))
   return context
 }
@@ -128,7 +134,7 @@ describe.each(KINDS)('over %s', (kind) => {
   test('what Redis would not let it hear any more is heard once it may', async () => {
     const events = published('holdfast:event')
     const [here, there] = [await process(kind), await process(kind)]
-    const [first, second] = [await arrive(here), await arrive(here)]
+    const [first, refused, second] = [await arrive(here), await arrive(here), await arrive(here)]
     const context = await follow(here, first)
     await server.tell('ACL SETUSER default resetchannels')
     await server.tell('CLIENT KILL TYPE pubsub')
@@ -137,12 +143,13 @@ describe.each(KINDS)('over %s', (kind) => {
       error: expect.objectContaining({ message: expect.stringContaining('NOPERM') }),
     }
     await eventually(() => expect(events).toContainEqual(expect.objectContaining(refusal)))
+    for (const event of events) expect(event).not.toHaveProperty('error.command')
+    const meanwhile = await asked(here, refused)
     await server.tell('ACL SETUSER default allchannels')
-    const later = new Context<Anything>({ sessions: here, session: await here.open(second) })
-    expect(later.signal.aborted).toBe(false)
-    await eventually(async () => expect(await subscriptions()).toBe(2))
-    await visit(there, first, (session) => session.destroy())
-    await eventually(() => expect(reasonOf(context)).toBe('destroyed'))
+    await asked(here, second)
+    await eventually(async () => expect(await subscriptions()).toBe(3))
+    for (const cookie of [first, refused]) await visit(there, cookie, (session) => session.destroy())
+    await eventually(() => expect([context, meanwhile].map(reasonOf)).toEqual(['destroyed', 'destroyed']))
   })
 })
 
