@@ -20,7 +20,7 @@ beforeEach(() => void turn++)
 afterEach(() => Promise.all(contexts.splice(0).map((context) => context.close())))
 afterAll(() => browser?.close())
 
-/** Milliseconds, on a machine that is busy with other tests; without being told, a page would learn of it after 20 s at the earliest. */
+/** Milliseconds, on a machine that is busy with other tests. Who is not told looks 20 to 30 s after a page has begun to listen. */
 const AT_ONCE = 10_000
 const POLL = { timeout: 10_000, interval: 500 }
 

@@ -90,7 +90,7 @@ describe('F14 a memory store in which half has expired', () => {
       })
     }
     const calm = await measure('before a sweep', Promise.resolve())
-    // Of several, the best: what else runs on this machine makes a slice take longer, and nothing makes it take less.
+    // Of several, the best: V8's collector works in some of them.
     const slices: number[] = []
     for (let n = 0; n < 3; n++) {
       const { records, slice } = await app.ask({ ask: 'sweep' })

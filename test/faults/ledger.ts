@@ -47,8 +47,8 @@ export class Ledger {
   mayRefuse = false
   readonly #accusations = new EventEmitter()
   /**
-   * Leaves a connection that nobody uses before its server does: it heeds what the server says of that only where it has a timeout of its own,
-   * and sets a request's only where that is another.
+   * Closes idle connections before the server does: Node's agent heeds the server's `Keep-Alive: timeout` only where it has a longer timeout
+   * itself, and applies a request's timeout only where that differs.
    */
   readonly #agent = new Agent({ keepAlive: true, timeout: 2 * PATIENCE })
   readonly #ports: readonly number[]

@@ -50,7 +50,7 @@ async function ask({ port }: Server, path: string, cookie: string): Promise<Resp
 test('a sign-out on one server closes all hundred sockets of that session on the other within a second, and no more', async () => {
   const [first, second] = [await start(), await start()]
   const stays = await connect(second.port, await page(first, '/sign-in'))
-  // It takes milliseconds; of a machine that is busy with other things no more is asked than a second once in three times.
+  // It takes milliseconds; as the machine may be busy, one round of three has to stay below a second.
   let took = Infinity
   for (let round = 0; round < 3 && took >= 1000; round++) {
     const cookie = await page(first, '/sign-in')

@@ -29,7 +29,7 @@ export class DemoFailed extends Error {
 
 /**
  * Starts the demo on a free port and waits until it says where. It runs on what `npm run build` has put in dist/.
- * @param env on top of PATH; NODE_ENV is `development`, as under `npm start`, unless it says otherwise, and its store may take as long as one may
+ * @param env on top of PATH; NODE_ENV is `development`, as under `npm start`, and STORE_TIMEOUT 10, the most there is, unless it says otherwise
  */
 export async function startDemo(env: NodeJS.ProcessEnv = {}): Promise<DemoServer> {
   const { PATH } = process.env

@@ -1,8 +1,8 @@
 import { vi } from 'vitest'
 
 /**
- * Asks again and again until something holds that another process brings about in its own time, and that it tells nobody of. Within which
- * time it must, a test says for itself: this waits for as long as a busy machine may take.
+ * Retries until something holds that another process brings about without telling. A limit that matters is for the test to assert; this one
+ * only allows for a busy machine.
  * @param timeout milliseconds
  * @throws what it threw last
  */
