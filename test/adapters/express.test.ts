@@ -18,9 +18,9 @@ import { Context, createSessions, MemorySessionStore, Session } from '../../src/
 import type { AdapterHarness, Answer } from '../../src/testing/adapter-contract.ts'
 import { createBrowser } from '../../src/testing/cookie-jar.ts'
 import { FaultyStore } from '../../src/testing/faulty-store.ts'
+import { eventually } from '../support/eventually.ts'
 import { listen, stop } from '../support/http.ts'
 import { runAdapterContract } from './run-adapter-contract.ts'
-import { eventually } from '../support/eventually.ts'
 
 const quietly: ErrorRequestHandler = (error: { status?: number }, _req, res, next) => {
   if (res.headersSent) next(error)

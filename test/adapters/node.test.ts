@@ -17,9 +17,9 @@ import { Context, createSessions, MemorySessionStore, Session } from '../../src/
 import type { AdapterHarness, Answer } from '../../src/testing/adapter-contract.ts'
 import type { StoreOperation } from '../../src/testing/faulty-store.ts'
 import { FaultyStore } from '../../src/testing/faulty-store.ts'
+import { eventually } from '../support/eventually.ts'
 import { listen, stop, Wire } from '../support/http.ts'
 import { runAdapterContract } from './run-adapter-contract.ts'
-import { eventually } from '../support/eventually.ts'
 
 const harness: AdapterHarness = {
   async serve(sessions, handler) {

@@ -15,8 +15,8 @@ import type { SocketContext, SocketOptions } from '../../src/adapters/socket.io.
 import { acceptSockets, getContext } from '../../src/adapters/socket.io.ts'
 import type { Anything, Server } from '../support/core.ts'
 import { arrive, dataBehind, serve, visit } from '../support/core.ts'
-import { listen } from '../support/http.ts'
 import { eventually } from '../support/eventually.ts'
+import { listen } from '../support/http.ts'
 
 type Connected = (context: SocketContext<Anything>, socket: ServerSocket) => void
 

@@ -14,8 +14,8 @@ import { eventStream } from '../../src/adapters/sse.ts'
 import { Context } from '../../src/context.ts'
 import type { Anything, Server } from '../support/core.ts'
 import { arrive, serve, visit } from '../support/core.ts'
-import { listen, stop } from '../support/http.ts'
 import { eventually } from '../support/eventually.ts'
+import { listen, stop } from '../support/http.ts'
 
 type Begin = (send: SendEvent) => void | (() => void)
 

@@ -13,9 +13,9 @@ import type { SessionsOptions } from '../../src/options.ts'
 import { connect, refusalOf } from '../sockets/client.ts'
 import type { Anything } from '../support/core.ts'
 import { arrive, dataBehind, serve, visit } from '../support/core.ts'
+import { eventually } from '../support/eventually.ts'
 import { listen, stop, Wire } from '../support/http.ts'
 import { published } from '../support/published.ts'
-import { eventually } from '../support/eventually.ts'
 
 type Connected = (context: SocketContext<Anything>, socket: WebSocket) => void | Promise<void>
 

@@ -4,6 +4,7 @@
  */
 import { afterAll, expect, it } from 'vitest'
 
+import { eventually } from '../support/eventually.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
@@ -11,7 +12,6 @@ import { startApp } from './app-process.ts'
 import type { ClientName } from './app-stores.ts'
 import { Ledger } from './ledger.ts'
 import { ALL } from './run.ts'
-import { eventually } from '../support/eventually.ts'
 
 const ROUNDS = ALL ? 20 : 1
 const VISITORS = 12

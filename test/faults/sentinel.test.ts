@@ -7,6 +7,7 @@
  */
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest'
 
+import { eventually } from '../support/eventually.ts'
 import { quiesce } from '../support/quiesce.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
@@ -14,7 +15,6 @@ import { MASTER, startSentinel } from '../support/redis-sentinel.ts'
 import type { Figures } from './run.ts'
 import { ALL, print } from './run.ts'
 import { AT_REST, DURABLE, expectGapOnly, finishRecovered, pairsOf, startCalm } from './takeover.ts'
-import { eventually } from '../support/eventually.ts'
 
 const table: Record<string, Figures> = {}
 afterAll(() => print(table))

@@ -2,12 +2,12 @@
 import { expect } from 'vitest'
 
 import type { RedisDurability } from '../../src/stores/redis.ts'
+import { eventually } from '../support/eventually.ts'
 import type { Clients } from './app-stores.ts'
 import type { Resident } from './residents.ts'
 import { expectAtHome, expectServed, settleIn, signOut } from './residents.ts'
 import type { Figures } from './run.ts'
 import { ALL, RECOVERY, Run, UNHARMED } from './run.ts'
-import { eventually } from '../support/eventually.ts'
 
 /** How many requests each server acknowledges at each step. */
 export const CALM = ALL ? 400 : 60

@@ -12,13 +12,13 @@ import type { RedisClient, RedisSessionStoreOptions } from '../../src/stores/red
 import { RedisSessionStore } from '../../src/stores/redis.ts'
 import { SessionData } from '../../src/stores/session-data.ts'
 import type { Mark } from '../../src/stores/store.ts'
+import { eventually } from '../support/eventually.ts'
 import type { RedisCluster } from '../support/redis-cluster.ts'
 import { startRedisCluster } from '../support/redis-cluster.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { TcpProxy } from '../support/tcp-proxy.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
-import { eventually } from '../support/eventually.ts'
 
 /** For what replicas do confirm, in seconds. */
 const PATIENCE = 15

@@ -13,11 +13,11 @@ import { RedisSessionStore } from '../../src/stores/redis.ts'
 import { SessionData } from '../../src/stores/session-data.ts'
 import type { Mark } from '../../src/stores/store.ts'
 import { ManualClock } from '../../src/testing/clock.ts'
+import { eventually } from '../support/eventually.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { startTcpProxy } from '../support/tcp-proxy.ts'
 import { runContract } from './run-contract.ts'
-import { eventually } from '../support/eventually.ts'
 
 const id = 'an-id'
 const mark: Mark = { kind: 'mark', reason: 'revoked', successor: null, sameUser: false }

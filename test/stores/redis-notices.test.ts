@@ -13,10 +13,10 @@ import { RedisSessionStore } from '../../src/stores/redis.ts'
 import { ManualClock } from '../../src/testing/clock.ts'
 import type { Anything } from '../support/core.ts'
 import { arrive, visit } from '../support/core.ts'
+import { eventually } from '../support/eventually.ts'
 import { published } from '../support/published.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
-import { eventually } from '../support/eventually.ts'
 
 let server: RedisServer
 const closing: (() => unknown)[] = []

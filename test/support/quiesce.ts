@@ -1,5 +1,6 @@
 import { createClient } from 'redis'
 import { expect } from 'vitest'
+
 import { eventually } from './eventually.ts'
 
 /** Where a server is, as in `redis://127.0.0.1:6379`. */

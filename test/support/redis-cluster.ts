@@ -1,11 +1,11 @@
 import { createClient } from 'redis'
 
+import { eventually } from './eventually.ts'
 import { freePort } from './free-port.ts'
 import type { RedisServer } from './redis-server.ts'
 import { startRedis } from './redis-server.ts'
 import type { TemporaryFolder } from './temporary-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
-import { eventually } from './eventually.ts'
 
 /** One server of a {@link RedisCluster}. */
 export interface ClusterNode {
