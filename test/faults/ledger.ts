@@ -1,4 +1,5 @@
 import { EventEmitter, once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Agent, request as send } from 'node:http'
 
@@ -29,6 +30,8 @@ export interface Answer {
   /** When it was sent and answered, by `performance.now()`. */
   readonly from: number
   readonly to: number
+  /** For how many milliseconds of these its server, or we, waited for a processor. */
+  readonly starved: number
   /** 0 where no answer came. */
   readonly status: number
   readonly cookies: readonly string[]
@@ -52,11 +55,16 @@ export class Ledger {
    */
   readonly #agent = new Agent({ keepAlive: true, timeout: 2 * PATIENCE })
   readonly #ports: readonly number[]
+  readonly #pids: readonly number[]
   readonly #watches = new Set<(answer: Answer) => void>()
 
-  /** @param ports of the servers */
-  constructor(ports: readonly number[]) {
+  /**
+   * @param ports of the servers
+   * @param pids of theirs, where it matters for how long they were kept waiting
+   */
+  constructor(ports: readonly number[], pids: readonly number[] = []) {
     this.#ports = ports
+    this.#pids = pids
   }
 
   get servers(): number {
@@ -75,11 +83,23 @@ export class Ledger {
 
   /** Sends a request, and resolves when it has been answered, or when that will not be. */
   async ask(server: number, what: string, cookie: string | null, signal?: AbortSignal): Promise<Answer> {
+    const kept = this.#starved(server)
     const from = performance.now()
     const [method, path] = what.split(' ') as [string, string]
     const { status, headers, body } = await this.#send(server, method, path, cookie, signal)
     const to = performance.now()
-    const answer = { server, what, from, to, status, headers, body, cookies: headers['set-cookie'] ?? [] }
+    const starved = Math.max(0, this.#starved(server) - kept)
+    const answer = {
+      server,
+      what,
+      from,
+      to,
+      starved,
+      status,
+      headers,
+      body,
+      cookies: headers['set-cookie'] ?? [],
+    }
     this.answers.push(answer)
     const report = `${what} on server ${server}: ${status} ${body}, after ${Math.round(to - from)} ms`
     if (status === 503 && headers['retry-after'] === undefined) this.accuse('no Retry-After', report)
@@ -106,6 +126,11 @@ export class Ledger {
 
   close(): void {
     this.#agent.destroy()
+  }
+
+  #starved(server: number): number {
+    const pid = this.#pids[server]
+    return pid === undefined ? 0 : starvedOf(pid) + starvedOf(process.pid)
   }
 
   #send(
@@ -140,5 +165,14 @@ export class Ledger {
       request.on('error', fail)
       request.end()
     })
+  }
+}
+
+/** For how many milliseconds a process was ready to run, and others had the processors. 0 where the system does not tell. */
+function starvedOf(pid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ', 2)[1]) / 1e6
+  } catch {
+    return 0
   }
 }

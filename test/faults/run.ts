@@ -38,7 +38,7 @@ export interface Figures extends Record<Violation, number> {
   readonly p50: number
   readonly p99: number
   readonly worst: number
-  /** Requests answered more than 100 ms after their deadlines, and by how much the event loops have stood still meanwhile. */
+  /** Requests answered more than 100 ms after their deadlines, beside what they waited for a processor, and the event loops' longest stall. */
   readonly late: number
   /** Milliseconds from the fault's end until no request sent since fails any more, less the event loops' longest stall. */
   readonly recovery: number
@@ -94,7 +94,10 @@ export class Run {
   private constructor(apps: readonly App[], visitors: number, deadline: number) {
     this.apps = apps
     this.#deadline = deadline
-    this.ledger = new Ledger(apps.map(({ port }) => port))
+    this.ledger = new Ledger(
+      apps.map(({ port }) => port),
+      apps.map(({ pid }) => pid),
+    )
     this.#visitors = Array.from(
       { length: visitors },
       (_, n) => new Visitor(`visitor${n}`, this.ledger, seeded(n)),
@@ -187,7 +190,8 @@ export class Run {
       p99: percentile(times, 0.99),
       worst: percentile(times, 1),
       late: during.filter(
-        (answer) => answer.to - answer.from > deadlinesOf(answer) * this.#deadline + GRACE + stood,
+        (answer) =>
+          answer.to - answer.from - answer.starved > deadlinesOf(answer) * this.#deadline + GRACE + stood,
       ).length,
       recovery: this.#recovery(answers, stood),
     }

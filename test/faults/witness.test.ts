@@ -33,7 +33,7 @@ it('nothing has a deadline: it sees what is late', async () => {
   const { engine, run } = await start('nothing has a deadline')
   await run.acknowledged(1)
   await run.harm(() => engine.signal('SIGSTOP'))
-  await pass(1500)
+  await pass(3000)
   await run.heal(() => engine.signal('SIGCONT'))
   await run.acknowledged(1)
   expect((await run.finish({ isQuiet: true })).late).toBeGreaterThan(0)
