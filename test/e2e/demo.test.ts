@@ -7,13 +7,13 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { launchChromium } from '../support/chromium.ts'
 import type { DemoServer } from '../support/demo-server.ts'
 import { DemoFailed, startDemo } from '../support/demo-server.ts'
+import { eventually } from '../support/eventually.ts'
 import { freePort } from '../support/free-port.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import type { TemporaryFolder } from '../support/temporary-folder.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
-
-const PATIENTLY = { timeout: 15_000 }
+import { listening, scripted, signIn } from './pages.ts'
 
 let browser: Browser
 let folder: TemporaryFolder
@@ -130,7 +130,7 @@ describe('the demo keeps sessions', () => {
     const signedIn = await cookieOf(page)
     const tab = await tabBeside(page)
     await tab.goto(demo.url)
-    await tab.waitForSelector('html[data-live="true"]')
+    await listening(tab)
     expect(await tab.locator('#account').textContent()).toContain('Ada')
 
     const answer = page.waitForResponse((response) => response.url().endsWith('/sign-out'))
@@ -248,7 +248,7 @@ describe('the demo’s page', () => {
     await page.goto(demo.url)
     await page.evaluate('scrollTo(0, 400)')
     await addToCart(page, 'Brass lantern')
-    await expect.poll(() => page.evaluate('scrollY'), PATIENTLY).toBe(400)
+    await eventually(async () => expect(await page.evaluate('scrollY')).toBe(400))
   })
 
   test('fits a phone, whatever it shows', async () => {
@@ -398,10 +398,10 @@ describe('the demo’s server', () => {
       const during = await fetch(away.url, { headers: { Cookie: cookie } })
       redis.kill('SIGCONT')
       expect([during.status, during.headers.get('Set-Cookie')]).toEqual([503, null])
-      await expect.poll(() => away.complaints, PATIENTLY).toContain('The store failed at load')
-      await expect
-        .poll(async () => (await fetch(away.url, { headers: { Cookie: cookie } })).status, PATIENTLY)
-        .toBe(200)
+      await eventually(() => expect(away.complaints).toContain('The store failed at load'))
+      await eventually(async () =>
+        expect((await fetch(away.url, { headers: { Cookie: cookie } })).status).toBe(200),
+      )
     } finally {
       await away.stop()
       await redis.stop()
@@ -434,7 +434,7 @@ describe.each(['SQLite', 'memory', 'Redis'])('on %s', (kind) => {
     await signIn(page, 'Ada')
     await addToCart(page, 'Brass lantern')
     await addToCart(page, 'Brass lantern')
-    await expect.poll(() => quantityOf(page, 'Brass lantern'), PATIENTLY).toBe('2')
+    await eventually(async () => expect(await quantityOf(page, 'Brass lantern')).toBe('2'))
     await page.getByRole('button', { name: 'Send 20 requests' }).click()
     await page.getByText('20 of 20 keys are there, and the counter says 20.').waitFor()
     await page.getByRole('button', { name: 'Sign out meanwhile' }).click()
@@ -473,24 +473,12 @@ function watch(page: Page): void {
   })
 }
 
-async function signIn(page: Page, name: string): Promise<void> {
-  await page.getByLabel('Your name').fill(name)
-  await page.getByRole('button', { name: 'Sign in' }).click()
-  await page.getByText(`Welcome, ${name}.`).waitFor()
-  await scripted(page)
-}
-
 async function addToCart(page: Page, name: string): Promise<void> {
   const answer = page.waitForResponse((response) => response.url().endsWith('/cart/add'))
   await page.locator('.goods').getByRole('button', { name }).click()
   await answer
   await page.locator('.lines', { hasText: name }).waitFor()
   await scripted(page)
-}
-
-/** Resolves when a page that is there has run its script: before that, its forms are sent as they are without one. */
-function scripted(page: Page): Promise<void> {
-  return page.waitForLoadState()
 }
 
 function quantityOf(page: Page, name: string): Promise<string | null> {

@@ -4,9 +4,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { launchChromium } from '../support/chromium.ts'
 import type { DemoServer } from '../support/demo-server.ts'
 import { startDemo } from '../support/demo-server.ts'
+import { eventually } from '../support/eventually.ts'
 import type { RedisServer } from '../support/redis-server.ts'
 import { startRedis } from '../support/redis-server.ts'
 import { temporaryFolder } from '../support/temporary-folder.ts'
+import { listening, signIn } from './pages.ts'
 
 let browser: Browser
 const contexts: BrowserContext[] = []
@@ -22,12 +24,6 @@ afterAll(() => browser?.close())
 
 /** Milliseconds, on a machine that is busy with other tests. Who is not told looks 20 to 30 s after a page has begun to listen. */
 const AT_ONCE = 10_000
-const POLL = { timeout: 10_000, interval: 500 }
-
-/** Resolves once a page hears of what happens. */
-function listening(page: Page): Promise<unknown> {
-  return page.waitForSelector('html[data-live="true"]')
-}
 
 const PHONE =
   'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1'
@@ -61,9 +57,7 @@ describe.each(['Redis, on two servers', 'SQLite, on one'])('The devices of a use
     contexts.push(context)
     const page = await context.newPage()
     await page.goto(servers[at % servers.length]!.url)
-    await page.getByLabel('Your name').fill(user)
-    await page.getByRole('button', { name: 'Sign in' }).click()
-    await page.getByText(`Welcome, ${user}.`).waitFor()
+    await signIn(page, user)
     await page.getByRole('link', { name: 'Your devices' }).click()
     await page.getByRole('heading', { name: 'Your devices' }).waitFor()
     return page
@@ -138,9 +132,11 @@ describe.each(['Redis, on two servers', 'SQLite, on one'])('The devices of a use
     await beside.locator('.lines', { hasText: 'Brass lantern' }).waitFor({ timeout: AT_ONCE })
     const visits = page.locator('#visits-count b')
     await page.getByRole('button', { name: 'Visit again' }).click()
-    await expect
-      .poll(() => beside.locator('#visits-count b').textContent(), POLL)
-      .toBe(await visits.textContent())
+    const shown = await visits.textContent()
+    await eventually(
+      async () => expect(await beside.locator('#visits-count b').textContent()).toBe(shown),
+      AT_ONCE,
+    )
   })
 
   test('cannot be revoked by anybody else', async () => {

@@ -113,7 +113,7 @@ describe.each<[ClientName, Wrong]>(
 
     function expectFullLives(lives: readonly [number, number][]): void {
       for (const [here, anywhere] of lives) {
-        // Twice as long as it would live unused.
+        // A server's first question comes with connecting, and leaves its time wrong by half of what that took.
         expect(here).toBeGreaterThan(ABSOLUTE - 0.5)
         expect(anywhere).toBeLessThan(ABSOLUTE + 1)
       }

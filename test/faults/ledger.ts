@@ -83,12 +83,12 @@ export class Ledger {
 
   /** Sends a request, and resolves when it has been answered, or when that will not be. */
   async ask(server: number, what: string, cookie: string | null, signal?: AbortSignal): Promise<Answer> {
-    const kept = this.#starved(server)
+    const before = this.#starved(server)
     const from = performance.now()
     const [method, path] = what.split(' ') as [string, string]
     const { status, headers, body } = await this.#send(server, method, path, cookie, signal)
     const to = performance.now()
-    const starved = Math.max(0, this.#starved(server) - kept)
+    const starved = Math.max(0, this.#starved(server) - before)
     const answer = {
       server,
       what,

@@ -16,9 +16,9 @@ export interface TemporaryFolder {
 export async function temporaryFolder(): Promise<TemporaryFolder> {
   const path = await realpath(await mkdtemp(join(tmpdir(), 'holdfast-')))
   const remove = (): void => {
-    keep()
+    forget()
     rmSync(path, { recursive: true, force: true })
   }
-  const keep = atExit(remove)
+  const forget = atExit(remove)
   return { path, remove }
 }

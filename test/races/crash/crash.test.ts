@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 
 import type { RedisClientType } from 'redis'
 import { createClient } from 'redis'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 import { systemClock } from '../../../src/clock.ts'
 import { createTokenSource } from '../../../src/cookie/token.ts'
@@ -28,9 +28,6 @@ interface Aftermath {
   readonly state: string
   readonly troubles: readonly string[]
 }
-
-// A second or two each, where the machine has nothing else to do.
-vi.setConfig({ testTimeout: 60_000 })
 
 const rows: string[] = []
 const folder = await temporaryFolder()
